@@ -1,0 +1,146 @@
+"""What a module or function does, found by trying it on a few numbers rather than by its name.
+
+timm alone has some 45 norm classes and dozens of activations; a list would never be complete and
+would not know a user's own. All probes run on small copies, on the CPU, without touching any
+random state.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+Probe = Callable[[torch.Tensor], Any]
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Whether ``module`` is a normalisation layer with weights or statistics of its own.
+
+    It is one if all its own tensors are vectors over channels, its children have none, and its
+    output does not change when its input is scaled. So layer scale, global response
+    normalisation, activations with weights and frozen batch norms are none.
+    """
+    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    if not own or any(True for child in module.children() for _ in _tensors(child)):
+        return False
+    if any(max(t.shape, default=1) != t.numel() for t in own):
+        return False
+    channels = max(t.numel() for t in own)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return True  # SyncBatchNorm refuses to run on a CPU, so it cannot be tried
+    probe = _real_copy(module)
+    probe.train(False)
+    probe.training = True  # batch statistics, but no dropout in its children
+    for shape in ((4, channels, 3, 3), (4, 3, channels), (4, 3, 3, channels), (4, channels)):
+        x = _noise(shape)
+        try:
+            with torch.no_grad():
+                small, large = probe(x.clone()), probe(x * 8)
+        except Exception:  # not an input of this module; try the next layout
+            continue
+        if not isinstance(small, torch.Tensor) or small.shape != x.shape:
+            return False
+        return torch.allclose(small, large, rtol=0.02, atol=0.02) and not torch.equal(
+            small, torch.zeros_like(small)
+        )
+    return False
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What one node does to one tensor.
+
+    Attributes:
+        pointwise: it maps each element on its own, without weights: an activation, an identity.
+        idempotent: pointwise, and applying it twice is applying it once (ReLU, identity).
+        identity: it gives its input back in eval mode (``nn.Identity``, dropout, drop-path).
+    """
+
+    pointwise: bool = False
+    idempotent: bool = False
+    identity: bool = False
+
+    @property
+    def activation(self) -> bool:
+        """Pointwise and no identity."""
+        return self.pointwise and not self.identity
+
+
+def traits(node: fx.Node, modules: dict[str, nn.Module]) -> Traits:
+    """Try ``node`` on a grid of values; all traits are false for what is no map of one tensor."""
+    probe = _probe(node, modules)
+    if probe is None:
+        return Traits()
+    grid = _grid()
+    changed = grid.clone()
+    changed.view(-1)[0] += 1.0
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            whole, other = probe(grid.clone()), probe(changed)
+            again = probe(whole.clone())
+    except Exception:  # it does not take one plain tensor: not an activation
+        return Traits()
+    if not isinstance(whole, torch.Tensor) or whole.shape != grid.shape:
+        return Traits()
+    pointwise = torch.equal(whole.view(-1)[1:], other.view(-1)[1:])
+    return Traits(pointwise, pointwise and torch.equal(whole, again), torch.equal(whole, grid))
+
+
+def same_function(first: fx.Node, second: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether two pointwise nodes compute the same, bit for bit, on a grid of values."""
+    one, two = _probe(first, modules), _probe(second, modules)
+    if one is None or two is None:
+        return False
+    grid = _grid()
+    with torch.no_grad():
+        return torch.equal(one(grid.clone()), two(grid.clone()))
+
+
+def _probe(node: fx.Node, modules: dict[str, nn.Module]) -> Probe | None:
+    """The node as a function of its one tensor argument, or ``None`` if it has others."""
+    if len(node.all_input_nodes) != 1 or not node.args or not isinstance(node.args[0], fx.Node):
+        return None
+    rest, kwargs = node.args[1:], dict(node.kwargs)
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        if any(True for _ in _tensors(module)):
+            return None
+        eval_copy = copy.deepcopy(module).eval()
+        return lambda x: eval_copy(x, *rest, **kwargs)
+    if node.op == "call_function" and callable(node.target):
+        function = node.target
+        return lambda x: function(x, *rest, **kwargs)
+    if node.op == "call_method":
+        name = str(node.target)
+        return lambda x: getattr(x, name)(*rest, **kwargs)
+    return None
+
+
+def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _real_copy(module: nn.Module) -> nn.Module:
+    """A copy on the CPU with ones for weights, whatever device (also meta) the original is on."""
+    memo: dict[int, Any] = {}
+    for tensor in _tensors(module):
+        real: torch.Tensor = torch.ones(tensor.shape, dtype=tensor.dtype)
+        memo[id(tensor)] = nn.Parameter(real) if isinstance(tensor, nn.Parameter) else real
+    return copy.deepcopy(module, memo)
+
+
+def _noise(shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def _grid() -> torch.Tensor:
+    """Values of both signs, small and large, in an image-like shape."""
+    return torch.linspace(-9.0, 9.0, 2 * 4 * 3 * 3).reshape(2, 4, 3, 3)

@@ -1,0 +1,191 @@
+"""From one ``nn.Module`` to a torch.fx graph that remembers which call made which node.
+
+Nothing here knows of residual networks. Modules that cannot be traced become leaves with a
+recorded reason, and the rest of the model is traced all the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ..errors import TraceError
+from .facts import Fact, fake_copy, propagate
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one module: its path, and a number that tells repeated calls apart."""
+
+    path: str
+    number: int
+
+
+@dataclass(frozen=True)
+class TracedGraph:
+    """A traced model.
+
+    Attributes:
+        graph: straight-line torch.fx graph; ``call_module`` targets are paths in the model.
+        calls: for each node the module calls it was made in, outermost first; for a leaf module
+            the last entry is its own call.
+        facts: what a run on fake tensors showed of each node.
+        constants: tensors that the forward made from numbers alone, by the name the graph reads.
+        opaque: modules that could not be opened, with the reason.
+    """
+
+    graph: fx.Graph
+    calls: Mapping[fx.Node, tuple[Call, ...]]
+    facts: Mapping[fx.Node, Fact]
+    constants: Mapping[str, torch.Tensor]
+    opaque: Mapping[str, str]
+
+    @property
+    def opened(self) -> frozenset[str]:
+        """Paths of the modules whose own forward was traced through (without the root)."""
+        opened = set()
+        for node, stack in self.calls.items():
+            own = stack[:-1] if node.op == "call_module" else stack
+            opened.update(call.path for call in own)
+        return frozenset(opened)
+
+
+def trace(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    is_leaf: Callable[[str, nn.Module], bool],
+    opaque_functions: Collection[Callable[..., Any]] = (),
+    training: bool = False,
+) -> TracedGraph:
+    """Trace ``model`` with torch.fx; the model itself is neither run nor changed.
+
+    Args:
+        inputs: example arguments; further arguments of ``forward`` keep their defaults.
+        is_leaf: says for a path and module whether it is called whole. Containers that are never
+            called (``ModuleList``) are not asked about.
+        opaque_functions: functions kept as single calls (timm's registry of such functions).
+        training: trace the forward of ``model.train()`` rather than of ``model.eval()``.
+
+    Raises:
+        TraceError: the model's own forward cannot be traced or run.
+    """
+    copy = fake_copy(model, FakeTensorMode(allow_non_fake_inputs=True)).train(training)
+    own = set(vars(copy))
+    tracer = _Tracer(len(inputs), is_leaf, opaque_functions)
+    try:
+        graph = tracer.trace(copy)
+    except Exception as error:  # a forward may raise anything when it meets a proxy
+        raise TraceError(
+            f"got a {type(model).__name__} whose own forward torch.fx cannot trace: "
+            f"{_reason(error)}. Expected a forward without control flow on values or sizes. "
+            "Move that part into a submodule (it is then called whole), or convert the part of "
+            "the network that holds the residual stages."
+        ) from error
+    constants = {
+        name: value
+        for name, value in vars(copy).items()
+        if name not in own and isinstance(value, torch.Tensor)
+    }
+    try:
+        facts = propagate(model, graph, inputs, constants)
+    except Exception as error:  # the model's own code runs here
+        raise TraceError(
+            f"got a {type(model).__name__} that does not run on the example input "
+            f"({_describe(inputs)}): {_reason(error)}. Expected an input as the model takes it; "
+            "give one with example_input=..."
+        ) from error
+    return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque)
+
+
+class _Tracer(fx.Tracer):
+    # A buffer read as a plain tensor would let a forward compute with it while tracing, and the
+    # result would be baked into the graph.
+    proxy_buffer_attributes = True
+
+    def __init__(
+        self,
+        inputs: int,
+        is_leaf: Callable[[str, nn.Module], bool],
+        opaque_functions: Collection[Callable[..., Any]],
+    ) -> None:
+        super().__init__(autowrap_functions=tuple(opaque_functions))
+        self._inputs = inputs
+        self._is_leaf = is_leaf
+        self._stack: list[Call] = []
+        self._calls_made = 0
+        self.calls: dict[fx.Node, tuple[Call, ...]] = {}
+        self.opaque: dict[str, str] = {}
+
+    def create_args_for_root(
+        self,
+        root_fn: Callable[..., Any],
+        is_module: bool,
+        concrete_args: Any = None,
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Placeholders for the example inputs alone; every other argument keeps its default."""
+        names = _positional_names(root_fn, self._inputs)
+        return root_fn, [self.root, *(self.create_proxy("placeholder", n, (), {}) for n in names)]
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name in self.opaque or self._is_leaf(module_qualified_name, m)
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        path = self.path_of_module(m)
+        self._calls_made += 1
+        self._stack.append(Call(path, self._calls_made))
+        last = next(iter(reversed(self.graph.nodes)))
+        fx_stack = self.module_stack.copy()
+        try:
+            try:
+                return super().call_module(m, forward, args, kwargs)
+            except Exception as error:  # a forward may raise anything when it meets a proxy
+                self.opaque[path] = _reason(error)
+                self.module_stack = fx_stack  # torch.fx does not restore it on an exception
+                for node in reversed(self.graph.nodes):
+                    if node is last:
+                        break
+                    self.calls.pop(node, None)
+                    self.graph.erase_node(node)
+                return super().call_module(m, forward, args, kwargs)
+        finally:
+            self._stack.pop()
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        self.calls[node] = tuple(self._stack)
+        return node
+
+
+def _positional_names(forward: Callable[..., Any], count: int) -> list[str]:
+    """Names for the first ``count`` arguments of an unbound ``forward(self, ...)``."""
+    names: list[str] = []
+    for parameter in list(inspect.signature(forward).parameters.values())[1:]:
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}_{i}" for i in range(count - len(names))]
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+    if len(names) < count:
+        raise TypeError(f"forward takes {len(names)} positional inputs, got {count}")
+    return names[:count]
+
+
+def _reason(error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+    return f"{type(error).__name__}: {first}"
+
+
+def _describe(inputs: tuple[Any, ...]) -> str:
+    shapes = (list(x.shape) if isinstance(x, torch.Tensor) else type(x).__name__ for x in inputs)
+    return ", ".join(f"shape {shape}" for shape in shapes)
