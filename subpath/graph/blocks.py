@@ -101,7 +101,7 @@ class CallTree:
                 size = self._same_size_outside(node, nodes)
                 if size is None:  # it would keep the branch alive
                     return None
-                paths.append(Path(node, size, (), exact=True))
+                paths.append(Path(node, size, (node,), (), exact=True))
         return Block(call.path, tuple(paths), nodes) if paths else None
 
     def _same_size_outside(self, node: fx.Node, inside: frozenset[fx.Node]) -> fx.Node | None:
@@ -142,6 +142,18 @@ def find_blocks(tree: CallTree) -> tuple[Block, ...]:
         blocks += _repeating(tree, owner, units)
     blocks.sort(key=lambda block: min(tree.residual.order[end] for end in block.ends))
     return _unique_names(blocks)
+
+
+def locate_blocks(tree: CallTree, names: Iterable[str]) -> dict[str, Block]:
+    """Those of the named blocks that are there and can be skipped, by name.
+
+    The trace may have fewer modules opened than the one that :func:`find_blocks` saw.
+    """
+    removable = {block.name: block for block in _unique_names(list(tree.removable.values()))}
+    names = list(names)
+    if not all(name in removable for name in names):
+        removable = {block.name: block for block in find_blocks(tree)} | removable
+    return {name: removable[name] for name in names if name in removable}
 
 
 def parent(path: str) -> str:

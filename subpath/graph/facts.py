@@ -14,6 +14,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Fact:
         shapes: shape of each tensor in the value, in order (one for a plain tensor).
         storages: an id for the storage of each of those tensors; views share one.
         writes: storages that the node wrote into, of tensors that existed before it.
+        macs: multiply-adds of its matrix products and convolutions, by torch's own formulas.
         value: the value itself where it holds no tensor (sizes, flags); else ``None``.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     storages: tuple[int, ...]
     writes: frozenset[int] = frozenset()
+    macs: int = 0
     value: Any = field(default=None, compare=False)
 
     @property
@@ -97,15 +103,37 @@ class _Recorder(fx.Interpreter):
             for parent in n.all_input_nodes
             for tensor in tensors_in(self.env.get(parent))
         ]
-        result = super().run_node(n)
+        with _MacCounter() as counter:
+            result = super().run_node(n)
         self.kept.append(result)
         tensors = tuple(tensors_in(result))
         self.facts[n] = Fact(
             shapes=tuple(tuple(t.shape) for t in tensors),
             storages=tuple(_storage(t) for t in tensors),
             writes=frozenset(_storage(t) for t, version in before if t._version != version),
+            macs=counter.flops // 2,
             value=None if tensors else result,
         )
+        return result
+
+
+class _MacCounter(TorchDispatchMode):
+    """Counts with the formulas of ``torch.utils.flop_counter`` (two per multiply-add)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        packet = func._overloadpacket
+        if packet is _CPU_ATTENTION:  # no formula of its own (pytorch #195460)
+            query, key, value = (tensor.shape for tensor in args[:3])
+            self.flops += sdpa_flop_count(query, key, value)
+        elif packet in flop_registry:
+            self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
         return result
 
 

@@ -50,6 +50,7 @@ class Path:
     Attributes:
         end: the value the path explains.
         start: the earlier value that ``end`` becomes.
+        steps: the nodes on the way, from late to early, ``start`` left out.
         units: the units whose adds lie on the path, from late to early.
         exact: whether ``end`` can be replaced by ``start`` itself. If not (a learned scale on the
             shortcut, or an activation after the last add that is not known to leave ``start`` as
@@ -58,12 +59,13 @@ class Path:
 
     end: fx.Node
     start: fx.Node
+    steps: tuple[fx.Node, ...]
     units: tuple[Unit, ...]
     exact: bool
 
     @property
     def gates(self) -> tuple[tuple[fx.Node, fx.Node], ...]:
-        """Pairs of a node and the node that takes its place when the gate is closed."""
+        """Pairs of a node and the node that takes its place when the gate is closed, late first."""
         if self.exact:
             return ((self.end, self.start),)
         return tuple((unit.add, unit.shortcut) for unit in self.units)
@@ -128,6 +130,51 @@ class ResidualGraph:
             return None
         return left, right
 
+    def projections(self, inside: Iterable[fx.Node]) -> frozenset[fx.Node]:
+        """What the shortcuts with weights compute among the nodes ``inside`` one block.
+
+        Where two branches with weights merge, the shortcut is the one with a single weight layer.
+        """
+        found: set[fx.Node] = set()
+        for node in inside:
+            operands = None if node in self.units else self.operands(node)
+            if operands is None:
+                continue
+            fork = self.dominators[node]
+            sides = [self._between(fork, side) for side in operands]
+            weights = [self._weight_layers(side) for side in sides]
+            if min(weights) == 1 < max(weights):
+                found |= sides[weights.index(1)] - sides[weights.index(max(weights))]
+        return frozenset(found)
+
+    def _between(self, fork: fx.Node, node: fx.Node) -> set[fx.Node]:
+        """The flow nodes from ``fork`` (without it) to ``node``."""
+        seen: set[fx.Node] = set()
+        todo = [node]
+        while todo:
+            current = todo.pop()
+            if current is not fork and current in self.flow and current not in seen:
+                seen.add(current)
+                todo.extend(current.all_input_nodes)
+        return seen
+
+    def _weight_layers(self, nodes: Iterable[fx.Node]) -> int:
+        """How many nodes use a matrix or a filter bank."""
+        return sum(
+            any(parameter.ndim > 1 for parameter in self._parameters(node)) for node in nodes
+        )
+
+    def _parameters(self, node: fx.Node) -> list[nn.Parameter]:
+        if node.op == "call_module":
+            return list(self.modules[str(node.target)].parameters())
+        found = []
+        for parent in node.all_input_nodes:
+            if parent.op == "get_attr":
+                owner, _, name = str(parent.target).rpartition(".")
+                value = getattr(self.modules[owner], name, None)
+                found += [value] if isinstance(value, nn.Parameter) else []
+        return found
+
     def path(self, end: fx.Node, inside: frozenset[fx.Node]) -> Path | None:
         """Follow ``end`` back through identities and units until it leaves ``inside``.
 
@@ -149,7 +196,7 @@ class ResidualGraph:
             return None
         others = [n for n in steps if n not in self.units and not self._is_plain(n)]
         exact = all(self._leaves_alone(other, node) for other in others)
-        return Path(end, node, units, exact)
+        return Path(end, node, tuple(steps), units, exact)
 
     def _unit(self, node: fx.Node) -> Unit | None:
         operands = self.operands(node)

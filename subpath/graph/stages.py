@@ -69,6 +69,28 @@ def find_stages(tree: CallTree) -> tuple[Stage, ...]:
     return tuple(_join_stragglers(tree, stages))
 
 
+def channel_dim(tree: CallTree, stage: Stage) -> int:
+    """Which dimension of the stage's output holds channels, read off the weights that meet it.
+
+    The first layer with weights in the stage's last block that takes a tensor of the output's
+    shape tells: a convolution 1, a linear layer the last, a norm the dimension of its own length.
+    """
+    residual, last = tree.residual, len(stage.shape) - 1
+    for node in sorted(stage.blocks[-1].nodes, key=residual.order.__getitem__):
+        source = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(source, fx.Node):
+            continue
+        if residual.shape(source) != stage.shape:
+            continue
+        for parameter in tree.modules[str(node.target)].parameters(recurse=False):
+            if parameter.ndim > 1:
+                return 1 if parameter.ndim > 2 else last
+            fitting = [i for i in range(1, last + 1) if stage.shape[i] == parameter.numel()]
+            if len(fitting) == 1:
+                return fitting[0]
+    return 1 if last == 3 and stage.shape[2] == stage.shape[3] else last
+
+
 def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
     tensors = (end for end in block.ends if end in tree.residual.flow)
     end = max(tensors, key=tree.residual.order.__getitem__)

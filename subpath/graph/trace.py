@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from ..errors import TraceError
 from .facts import Fact, fake_copy, propagate
@@ -76,7 +76,7 @@ def trace(
         TraceError: the model's own forward cannot be traced or run.
     """
     copy = fake_copy(model, FakeTensorMode(allow_non_fake_inputs=True)).train(training)
-    own = set(vars(copy))
+    own = frozenset(vars(copy))
     tracer = _Tracer(len(inputs), is_leaf, opaque_functions)
     try:
         graph = tracer.trace(copy)
@@ -87,11 +87,7 @@ def trace(
             "Move that part into a submodule (it is then called whole), or convert the part of "
             "the network that holds the residual stages."
         ) from error
-    constants = {
-        name: value
-        for name, value in vars(copy).items()
-        if name not in own and isinstance(value, torch.Tensor)
-    }
+    constants = _constants(copy, own, graph, "train" if training else "eval")
     try:
         facts = propagate(model, graph, inputs, constants)
     except Exception as error:  # the model's own code runs here
@@ -101,6 +97,24 @@ def trace(
             "give one with example_input=..."
         ) from error
     return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque)
+
+
+def _constants(
+    copy: nn.Module, own: Collection[str], graph: fx.Graph, mode: str
+) -> dict[str, torch.Tensor]:
+    """The tensors that torch.fx put on the traced copy, under names of their mode's own."""
+    constants = {}
+    for node in graph.find_nodes(op="get_attr"):
+        value = vars(copy).get(str(node.target))
+        if node.target not in own and isinstance(value, torch.Tensor):
+            node.target = f"{node.target}_{mode}"
+            constants[node.target] = value
+    if any(isinstance(value, FakeTensor) for value in constants.values()):
+        raise TraceError(
+            f"got a {type(copy).__name__} whose forward reads a tensor that is neither parameter "
+            "nor buffer nor a constant; expected register_buffer for tensors a module keeps"
+        )
+    return constants
 
 
 class _Tracer(fx.Tracer):

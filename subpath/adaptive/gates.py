@@ -1,0 +1,222 @@
+"""Put gates into a traced graph, and fold them for one skip config.
+
+A :class:`GatedGraph` is never changed: to run a skip config is to copy it, let each closed gate's
+shortcut stand for its sum, point the norms of skipped stages at their twins, and take away what
+nobody needs any more. What is left is straight-line code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import fx
+
+from ..errors import PlanError
+from ..graph.blocks import Block, CallTree, locate_blocks
+from ..graph.facts import Fact
+from ..plan import Plan, TwinNorm
+from ..skip import SkipConfig
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A value at the end of a skippable block and the shortcut that can stand for it.
+
+    Attributes:
+        node: the residual add, or what the block makes of it.
+        shortcut: the value that takes its place when the gate is closed.
+        stage: number of the stage (from 0) whose letter closes the gate.
+        sums: the in-place adds a closed gate takes away, though their target lives on.
+    """
+
+    node: fx.Node
+    shortcut: fx.Node
+    stage: int
+    sums: frozenset[fx.Node]
+
+
+@dataclass(frozen=True, eq=False)
+class GatedGraph:
+    """A traced graph with its gates and the norms that have a twin; immutable.
+
+    Attributes:
+        graph: the whole network as traced: the super-net.
+        gates: in execution order.
+        twins: each norm call that has a twin, with the twin's record in the plan.
+        ends: the outputs of the stages.
+        facts: what is known of each node.
+        constants: tensors that the graph reads beside the parameters and buffers.
+    """
+
+    graph: fx.Graph
+    gates: tuple[Gate, ...]
+    twins: Mapping[fx.Node, TwinNorm]
+    ends: tuple[fx.Node, ...]
+    facts: Mapping[fx.Node, Fact]
+    constants: Mapping[str, torch.Tensor]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GatedGraph:
+        return self
+
+    @cached_property
+    def live(self) -> frozenset[fx.Node]:
+        """The nodes of the super-net that its outputs depend on."""
+        return frozenset(_live(self.graph.nodes, self.facts, frozenset()))
+
+    def macs(self, config: SkipConfig) -> int:
+        """Multiply-adds of ``config`` for the example input: an estimate for display.
+
+        ``subpath.measure`` counts with all operators; this knows matrix products and
+        convolutions.
+        """
+        _, origin = _fold(self, config)
+        return sum(self.facts[node].macs for node in origin.values() if node in self.facts)
+
+
+def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
+    """Find the plan's blocks and norms in a trace and mark them.
+
+    Raises:
+        PlanError: a block of the plan is not there, or cannot be skipped.
+    """
+    found = locate_blocks(tree, [name for stage in plan.stages for name in stage.blocks])
+    missing = [name for stage in plan.stages for name in stage.skippable if name not in found]
+    if missing:
+        raise PlanError(
+            f"got a plan that skips {', '.join(missing[:6])}; expected blocks that this network "
+            f"has and that have an identity shortcut; of the plan's blocks those are "
+            f"{', '.join(list(found)[:6]) or 'none'}"
+        )
+    order = tree.residual.order
+    gates = [
+        Gate(node, shortcut, number, _in_place_sums(tree, found[name]))
+        for number, stage in enumerate(plan.stages)
+        for name in stage.skippable
+        for node, shortcut in found[name].gates
+    ]
+    by_path = {twin.path: twin for twin in plan.twin_norms}
+    twins = {
+        node: by_path[str(node.target)]
+        for node in tree.residual.traced.graph.nodes
+        if node.op == "call_module" and node.target in by_path
+    }
+    absent = set(by_path) - {twin.path for twin in twins.values()}
+    if absent:
+        raise PlanError(
+            f"got a plan with twin norms for {', '.join(sorted(absent)[:6])}; expected norms that "
+            "this network calls"
+        )
+    return GatedGraph(
+        graph=tree.residual.traced.graph,
+        gates=tuple(sorted(gates, key=lambda gate: order[gate.node])),
+        twins=twins,
+        ends=tuple(_end(tree, found, stage.blocks[-1]) for stage in plan.stages),
+        facts=tree.residual.traced.facts,
+        constants=tree.residual.traced.constants,
+    )
+
+
+def fold(gated: GatedGraph, config: SkipConfig, features: bool = False) -> fx.Graph:
+    """The straight-line graph of one skip config.
+
+    Args:
+        gated: the annotated graph; it is not changed.
+        config: one letter for each stage.
+        features: let the graph return ``(output, stage outputs)`` instead of ``output``.
+    """
+    graph, _ = _fold(gated, config, features)
+    return graph
+
+
+def twin_path(twin: TwinNorm) -> str:
+    """Where the twin of a norm lives in the adaptive model."""
+    return f"twin_norms.{twin.stage}.{twin.path}"
+
+
+def _fold(
+    gated: GatedGraph, config: SkipConfig, features: bool = False
+) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    """The folded graph, and for each of its nodes the node of the super-net it comes from."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    output = graph.graph_copy(gated.graph, copies)
+    closed = [gate for gate in gated.gates if config.skips(gate.stage)]
+    ends = [copies[end] for end in gated.ends]
+    graph.output((output, tuple(ends)) if features else output)
+    origin = {copy: node for node, copy in copies.items()}
+    stands_for: dict[fx.Node, fx.Node] = {}
+    for gate in closed:
+        shortcut = copies[gate.shortcut]
+        stand_in = stands_for.get(shortcut, shortcut)
+        if _is_written(gate.node, gated.facts):
+            with graph.inserting_before(copies[gate.node]):
+                stand_in = graph.call_method("clone", (stand_in,))
+        copies[gate.node].replace_all_uses_with(stand_in)
+        stands_for[copies[gate.node]] = stand_in
+    for node, twin in gated.twins.items():
+        if config.skips(twin.stage):
+            copies[node].target = twin_path(twin)
+    facts = {copy: gated.facts[node] for copy, node in origin.items() if node in gated.facts}
+    sums = {copies[node] for gate in closed for node in gate.sums}
+    live = set(_live(graph.nodes, facts, sums))
+    gone = {copies[node] for node in gated.live if node in copies} - live
+    for node in graph.nodes:  # what nobody needed before (asserts) goes with what it looks at
+        if node not in live and any(parent in gone for parent in node.all_input_nodes):
+            gone.add(node)
+    for node in reversed(graph.nodes):
+        if node in gone:
+            graph.erase_node(node)
+            del origin[node]
+    return graph, origin
+
+
+def _live(
+    nodes: Iterable[fx.Node], facts: Mapping[fx.Node, Fact], ignored: Iterable[fx.Node]
+) -> Iterable[fx.Node]:
+    """The nodes whose value or whose writing is needed for the output.
+
+    A node that writes into a tensor is needed as long as that tensor is, even if its own result
+    is not used: torch.fx's elimination drops such writes (timm #800).
+    """
+    ignored = set(ignored)
+    needed: set[fx.Node] = set()
+    storages: set[int] = set()
+    for node in reversed(list(nodes)):
+        fact = facts.get(node)
+        writes = fact is not None and node not in ignored and bool(fact.writes & storages)
+        if node.op in ("output", "placeholder") or node in needed or writes:
+            yield node
+            for parent in node.all_input_nodes:
+                needed.add(parent)
+                if parent in facts:
+                    storages.update(facts[parent].storages)
+
+
+def _is_written(node: fx.Node, facts: Mapping[fx.Node, Fact]) -> bool:
+    """Whether a user of ``node`` works in place; a shortcut in its place must not be changed."""
+    storages = set(facts[node].storages)
+    return any(user in facts and facts[user].writes & storages for user in node.users)
+
+
+def _in_place_sums(tree: CallTree, block: Block) -> frozenset[fx.Node]:
+    facts = tree.residual.traced.facts
+    return frozenset(step for path in block.paths for step in path.steps if facts[step].writes)
+
+
+def _end(tree: CallTree, found: Mapping[str, Block], name: str) -> fx.Node:
+    flow, order = tree.residual.flow, tree.residual.order
+    if name in found:
+        tensors: Iterable[fx.Node] = (end for end in found[name].ends if end in flow)
+    else:
+        tensors = (
+            node
+            for call in tree.nodes
+            if call.path == name.partition("#")[0]
+            for node in tree.exits(call)
+            if node in flow
+        )
+    return max(tensors, key=order.__getitem__)

@@ -1,0 +1,242 @@
+"""The adaptive model: one set of weights, one straight-line forward for each skip config."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ..errors import SubpathError
+from ..plan import Plan, StagePlan
+from ..skip import SkipConfig, skip_configs
+from .code import compile_forward
+from .gates import GatedGraph, fold, twin_path
+
+Forward = Callable[..., Any]
+
+_ACTIVE: ContextVar[Mapping[int, SkipConfig]] = ContextVar("subpath_active_configs")
+
+# The registries the adaptive model shares with the network it runs on.
+_SHARED = (
+    "_parameters",
+    "_buffers",
+    "_non_persistent_buffers_set",
+    "_modules",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
+)
+
+
+class AdaptiveModel(nn.Module):
+    """A network that can skip the second half of each residual stage (Kang and Lee, 2024).
+
+    Made by :func:`subpath.convert`. Calling it runs the super-net, which is the original network
+    bit for bit; ``model(x, skip="TTFF")`` runs a sub-network over the same weights. The state dict
+    has the original's keys and, under ``twin_norms``, those of the twin norms. Attributes that this
+    class does not define (``num_classes``, ``pretrained_cfg``, ``reset_classifier``, ...) are the
+    original's.
+    """
+
+    def __init__(self, root: nn.Module, plan: Plan, graphs: Mapping[bool, GatedGraph]) -> None:
+        """Take over ``root`` (a copy of the caller's model that already holds the twins).
+
+        Args:
+            root: the module that the graphs were traced from, with every parameter.
+            plan: how it is cut.
+            graphs: the gated graph of eval mode (``False``) and of train mode (``True``).
+        """
+        super().__init__()
+        # Sharing the registries (not their contents) keeps root in step with .to(), with
+        # load_state_dict(assign=True) and with modules the user replaces, and leaves every key of
+        # the state dict as it was.
+        vars(self).update({name: vars(root)[name] for name in _SHARED})
+        vars(self)["_root"] = root
+        self._plan = plan
+        self._graphs = dict(graphs)
+        self._forwards: dict[tuple[str, bool, bool], Forward] = {}
+        self._default = SkipConfig.super_net(len(plan.stages))
+        self.training = root.training
+
+    def forward(self, *args: Any, skip: str | None = None, **kwargs: Any) -> Any:
+        """Run one sub-network.
+
+        Args:
+            *args: what the original's forward takes.
+            skip: one letter a stage, ``T`` skips it; default: the config set by :meth:`using` or
+                :attr:`skip`, else the super-net.
+            **kwargs: the same inputs by name.
+
+        Returns:
+            What the original returns.
+
+        Raises:
+            SkipConfigError: ``skip`` is not a config of this model.
+        """
+        if kwargs:
+            args = self._positional(args, kwargs)
+        return self._forward_for(skip, features=False)(self._root, *args)
+
+    def forward_features_of_stages(
+        self, *args: Any, skip: str | None = None
+    ) -> tuple[Any, tuple[torch.Tensor, ...]]:
+        """The output and, for each stage, its output tensor (layout as in the network).
+
+        The distillation of features compares these (paper, section 3.2); the channels are in
+        dimension ``model.stages[i].channel_dim``.
+        """
+        output: tuple[Any, tuple[torch.Tensor, ...]]
+        output = self._forward_for(skip, features=True)(self._root, *args)
+        return output
+
+    @property
+    def plan(self) -> Plan:
+        """How the network is cut; give it to ``convert`` to cut another copy the same way."""
+        return self._plan
+
+    @property
+    def stages(self) -> tuple[StagePlan, ...]:
+        """The stages that can be skipped, one letter of a skip config each."""
+        return self._plan.stages
+
+    def skip_configs(self) -> tuple[SkipConfig, ...]:
+        """All ``2**S`` skip configs, super-net first, base-net last."""
+        return tuple(skip_configs(len(self.stages)))
+
+    @property
+    def skip(self) -> SkipConfig:
+        """The config that runs when a call names none; set it to change the default."""
+        active: SkipConfig = _ACTIVE.get({}).get(id(self), self._default)
+        return active
+
+    @skip.setter
+    def skip(self, config: str) -> None:
+        self._default = SkipConfig(config, len(self.stages))
+
+    @contextmanager
+    def using(self, skip: str) -> Iterator[AdaptiveModel]:
+        """Run ``skip`` by default inside a ``with`` block, in this thread or task alone."""
+        config = SkipConfig(skip, len(self.stages))
+        token = _ACTIVE.set({**_ACTIVE.get({}), id(self): config})
+        try:
+            yield self
+        finally:
+            _ACTIVE.reset(token)
+
+    def subnet(self, skip: str, copy_weights: bool = False) -> fx.GraphModule:
+        """One sub-network as an ordinary module that knows nothing of this library.
+
+        Its twins stand where the originals stood, and it holds only the weights it uses.
+
+        Args:
+            skip: the skip config.
+            copy_weights: give it weights of its own instead of sharing this model's.
+
+        Returns:
+            A ``torch.fx.GraphModule`` for this model's present mode (train or eval).
+        """
+        config = SkipConfig(skip, len(self.stages))
+        gated = self._graphs[self.training]
+        graph = fold(gated, config)
+        original = {twin_path(twin): twin.path for twin in gated.twins.values()}
+        parts: dict[str, Any] = {}
+        for node in graph.nodes:
+            if node.op == "call_module":
+                part = self._root.get_submodule(str(node.target))
+                node.target = original.get(str(node.target), node.target)
+                parts[str(node.target)] = part
+            elif node.op == "get_attr":
+                parts[str(node.target)] = _attribute(self._root, str(node.target))
+        if copy_weights:
+            parts = copy.deepcopy(parts)
+        subnet = fx.GraphModule(parts, graph, class_name=type(self._root).__name__)
+        return subnet.train(self.training)
+
+    def share_of_work(self, skip: str) -> float:
+        """Multiply-adds of a config as a share of the super-net's, for the example input.
+
+        Counts matrix products and convolutions; ``subpath.measure`` counts everything.
+        """
+        gated = self._graphs[False]
+        whole = gated.macs(SkipConfig.super_net(len(self.stages)))
+        return gated.macs(SkipConfig(skip, len(self.stages))) / whole if whole else 1.0
+
+    def train(self, mode: bool = True) -> AdaptiveModel:
+        """Set train or eval mode, as the original does it."""
+        self._root.train(mode)
+        self.training = mode
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The original's state dict and the twins'."""
+        return self._root.state_dict(*args, **kwargs)
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """The submodule at a path of the original, also below a child named ``stages``."""
+        return self if target == "" else self._root.get_submodule(target)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            root = vars(self).get("_root")
+            if root is None or name.startswith("__"):
+                raise
+            return getattr(root, name)
+
+    def __repr__(self) -> str:
+        active = self.skip
+        lines = [f"AdaptiveModel of {type(self._root).__name__}"]
+        for number, stage in enumerate(self.stages):
+            state = "skips" if active.skips(number) else "keeps"
+            count, blocks = len(stage.skippable), len(stage.blocks)
+            lines.append(f"  {active[number]}  {stage.name}: {state} {count} of {blocks} blocks")
+        lines.append(f"  skip={str(active)!r}: {self.share_of_work(active):.1%} of the MACs")
+        return "\n".join(lines)
+
+    def _forward_for(self, skip: str | None, features: bool) -> Forward:
+        if skip is None:
+            skip = self.skip
+        try:
+            return self._forwards[skip, self.training, features]
+        except (KeyError, TypeError):
+            return self._make_forward(skip, features)
+
+    def _make_forward(self, skip: str, features: bool) -> Forward:
+        config = SkipConfig(skip, len(self.stages))
+        forward = compile_forward(fold(self._graphs[self.training], config, features))
+        self._forwards[str(config), self.training, features] = forward
+        return forward
+
+    def _positional(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        placeholders = self._graphs[False].graph.find_nodes(op="placeholder")
+        names = [str(node.target) for node in placeholders][len(args) :]
+        if set(names) != set(kwargs):
+            raise SubpathError(
+                f"got the inputs {', '.join(kwargs)} by name; expected {', '.join(names) or 'none'}"
+                ", the inputs that the model was converted with (see example_input of convert)"
+            )
+        return (*args, *(kwargs[name] for name in names))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AdaptiveModel:
+        copied = AdaptiveModel(copy.deepcopy(self._root, memo), self._plan, self._graphs)
+        copied._default = self._default
+        memo[id(self)] = copied
+        return copied
+
+    def __reduce__(self) -> Any:
+        raise SubpathError(
+            "got a request to pickle an AdaptiveModel; expected subpath.save(model, directory), "
+            "which writes safetensors and JSON (pickles can run code when they are loaded)"
+        )
+
+
+def _attribute(root: nn.Module, path: str) -> Any:
+    owner, _, name = path.rpartition(".")
+    return getattr(root.get_submodule(owner), name)

@@ -1,0 +1,37 @@
+"""Twin norms: copies of the norms of mandatory sub-paths, used when their stage is skipped."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from torch import nn
+
+from ..errors import ConversionError
+from ..plan import TwinNorm
+from .gates import twin_path
+
+
+def add_twins(root: nn.Module, twins: Iterable[TwinNorm]) -> None:
+    """Put a deep copy of each norm into ``root``, under ``twin_norms.<stage>.<path>``.
+
+    A copy, not a new norm: there are dozens of norm classes, some with activation inside. It
+    starts with the original's weights and statistics, so a fresh base-net is the original with its
+    skippable blocks taken out (skip-aware normalisation: Kang and Lee, section 3.1).
+
+    Raises:
+        ConversionError: ``root`` already has an attribute ``twin_norms``.
+    """
+    if hasattr(root, "twin_norms"):
+        raise ConversionError(
+            f"got a {type(root).__name__} with an attribute 'twin_norms'; expected that name to "
+            "be free. Rename it, or convert with twin_norms='none'"
+        )
+    for twin in twins:
+        *containers, name = twin_path(twin).split(".")
+        owner = root
+        for container in containers:
+            if container not in owner._modules:
+                owner.add_module(container, nn.Module().train(root.training))
+            owner = owner.get_submodule(container)
+        owner.add_module(name, copy.deepcopy(root.get_submodule(twin.path)))

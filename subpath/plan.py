@@ -1,0 +1,383 @@
+"""The plan: which blocks of which stage are mandatory, which skippable, which norms get twins.
+
+Making a plan decides and changes nothing; a :class:`Plan` is plain frozen data that prints,
+compares and round-trips through JSON, and it is all that crosses from reading a graph to writing
+one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import networkx as nx
+from torch import fx
+
+from .errors import NoResidualError, PlanError
+from .graph.blocks import CallTree
+from .graph.stages import Stage, StageBlock, channel_dim, find_stages
+
+Twins = Literal["mandatory", "all", "none"]
+Share = int | float
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One residual stage that can be skipped.
+
+    Attributes:
+        name: a module path: the container of the blocks, else the first block.
+        blocks: module paths of all blocks, in execution order.
+        skippable: the blocks of the skippable sub-path.
+        output_shape: shape of the stage's output for the example input, without the batch.
+        channel_dim: which dimension of the (batched) output holds the channels.
+    """
+
+    name: str
+    blocks: tuple[str, ...]
+    skippable: tuple[str, ...]
+    output_shape: tuple[int, ...]
+    channel_dim: int
+
+    @property
+    def mandatory(self) -> tuple[str, ...]:
+        """The blocks that always run."""
+        return tuple(block for block in self.blocks if block not in self.skippable)
+
+
+@dataclass(frozen=True)
+class TwinNorm:
+    """A norm with a twin that takes its place when stage number ``stage`` (from 0) is skipped."""
+
+    path: str
+    stage: int
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A module that torch.fx cannot look into, and why. It is called whole; nothing is lost."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is cut (Kang and Lee, section 3.1).
+
+    Attributes:
+        stages: the stages with a skippable sub-path, one letter of a skip config each.
+        twin_norms: the norms that get a twin.
+        opened: modules whose forward is traced through; all others are called whole.
+        opaque: modules that could not be looked into.
+    """
+
+    stages: tuple[StagePlan, ...]
+    twin_norms: tuple[TwinNorm, ...]
+    opened: tuple[str, ...]
+    opaque: tuple[Opaque, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain lists, dicts, strings and numbers."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def to_json(self) -> str:
+        """The plan as JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Plan:
+        """The plan that :meth:`to_dict` gave.
+
+        Raises:
+            PlanError: ``data`` is not such a plan.
+        """
+        try:
+            return cls(
+                stages=tuple(
+                    StagePlan(
+                        name=str(stage["name"]),
+                        blocks=_paths(stage["blocks"]),
+                        skippable=_paths(stage["skippable"]),
+                        output_shape=tuple(int(n) for n in stage["output_shape"]),
+                        channel_dim=int(stage["channel_dim"]),
+                    )
+                    for stage in data["stages"]
+                ),
+                twin_norms=tuple(
+                    TwinNorm(str(twin["path"]), int(twin["stage"])) for twin in data["twin_norms"]
+                ),
+                opened=_paths(data["opened"]),
+                opaque=tuple(
+                    Opaque(str(item["path"]), str(item["reason"])) for item in data["opaque"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise PlanError(
+                f"got a plan that cannot be read ({type(error).__name__}: {error}); expected the "
+                "JSON that Plan.to_json() writes"
+            ) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: ``text`` is not such a plan.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise PlanError(f"got a plan that is not JSON ({error})") from error
+        return cls.from_dict(data)
+
+
+def make_plan(
+    tree: CallTree,
+    norms: frozenset[str],
+    *,
+    groups: int | None = None,
+    skippable: Share | Sequence[Share] | None = None,
+    blocks: Sequence[str] | None = None,
+    twin_norms: Twins = "mandatory",
+) -> Plan:
+    """Decide how to cut a traced network.
+
+    Args:
+        tree: the calls of the network.
+        norms: paths of its normalisation layers.
+        groups: into how many stages an isotropic network is cut (default 4).
+        skippable: how many blocks at the end of each stage are skippable: a number, a share of
+            the stage's blocks below 1.0, or one of these for each stage; by default
+            ``n - ceil(n / 2)`` of ``n`` (paper, section 3.1).
+        blocks: the exact blocks to make skippable, by module path, instead of ``skippable``.
+        twin_norms: ``"mandatory"`` twins the norms of mandatory sub-paths but not those of
+            projection shortcuts (as published), ``"all"`` every norm outside the skippable
+            sub-paths, ``"none"`` no norm.
+
+    Raises:
+        NoResidualError: no stage has a block that could be skipped.
+        PlanError: the arguments do not fit the network.
+    """
+    found = _cut_isotropic(find_stages(tree), groups)
+    candidates = [stage for stage in found if len(stage.blocks) > 1]
+    if blocks is not None and skippable is not None:
+        raise PlanError("got both skippable=... and blocks=...; expected at most one of them")
+    if blocks is not None:
+        chosen = _exact(candidates, blocks)
+    else:
+        chosen = _last(candidates, _counts(candidates, skippable))
+    kept = [(stage, names) for stage, names in zip(candidates, chosen, strict=True) if names]
+    if not kept:
+        raise _nothing_found(tree, found)
+    twins = _choose_twins(tree, norms, kept, twin_norms)
+    return Plan(
+        stages=tuple(
+            StagePlan(
+                name=stage.name,
+                blocks=tuple(block.name for block in stage.blocks),
+                skippable=names,
+                output_shape=stage.shape[1:],
+                channel_dim=channel_dim(tree, stage),
+            )
+            for stage, names in kept
+        ),
+        twin_norms=twins,
+        opened=_to_open(tree, kept, twins),
+        opaque=tuple(Opaque(*item) for item in sorted(tree.residual.traced.opaque.items())),
+    )
+
+
+def _cut_isotropic(stages: Sequence[Stage], groups: int | None) -> list[Stage]:
+    """Cut the one row of blocks of an isotropic network into groups of equal size."""
+    isotropic = len(stages) == 1 and all(block.block for block in stages[0].blocks)
+    if not isotropic:
+        if groups is not None:
+            raise PlanError(
+                f"got groups={groups} for a network with {len(stages)} stages of its own; groups "
+                "cut isotropic networks only. Leave it out, or use skippable=... or blocks=..."
+            )
+        return list(stages)
+    row = stages[0].blocks
+    if groups is None:
+        groups = max(1, min(4, len(row) // 2))
+    if not 1 <= groups <= len(row):
+        raise PlanError(f"got groups={groups}; expected 1 to {len(row)}, the number of blocks")
+    size, larger = divmod(len(row), groups)
+    cut, start = [], 0
+    for i in range(groups):
+        part = row[start : start + size + (i < larger)]
+        start += len(part)
+        cut.append(Stage(part[0].name if groups > 1 else stages[0].name, part, stages[0].shape))
+    return cut
+
+
+def _counts(stages: Sequence[Stage], skippable: Share | Sequence[Share] | None) -> list[int]:
+    if skippable is None:
+        return [len(stage.blocks) // 2 for stage in stages]
+    if isinstance(skippable, (int, float)):
+        shares: Sequence[Share] = [skippable] * len(stages)
+    else:
+        shares = list(skippable)
+    if len(shares) != len(stages):
+        depths = ", ".join(f"{stage.name}: {len(stage.blocks)}" for stage in stages)
+        raise PlanError(
+            f"got {len(shares)} entries in skippable; expected one number or {len(stages)}, one "
+            f"for each stage with more than one block ({depths})"
+        )
+    return [_count(stage, share) for stage, share in zip(stages, shares, strict=True)]
+
+
+def _count(stage: Stage, share: Share) -> int:
+    n = len(stage.blocks)
+    most = sum(1 for block in stage.blocks[1:] if block.block)
+    count = math.floor(share * n) if isinstance(share, float) else share
+    valid = isinstance(share, (int, float)) and not isinstance(share, bool)
+    if not valid or (isinstance(share, float) and not 0 <= share < 1) or not 0 <= count <= most:
+        raise PlanError(
+            f"got skippable={share!r} for stage {stage.name} with {n} blocks; expected a number "
+            f"from 0 to {most}, or a share of at least 0.0 and below 1.0 (the first block always "
+            "runs)"
+        )
+    return count
+
+
+def _last(stages: Sequence[Stage], counts: Sequence[int]) -> list[tuple[str, ...]]:
+    """The last ``count`` blocks of each stage, without those that have no identity shortcut."""
+    return [
+        tuple(b.name for b in stage.blocks[len(stage.blocks) - count :] if b.block)
+        for stage, count in zip(stages, counts, strict=True)
+    ]
+
+
+def _exact(stages: Sequence[Stage], names: Sequence[str]) -> list[tuple[str, ...]]:
+    can_skip = {b.name for stage in stages for b in stage.blocks if b.block}
+    wrong = [name for name in names if name not in can_skip]
+    if wrong or isinstance(names, str) or not names:
+        raise PlanError(
+            f"got blocks={list(wrong or names)!r}; expected module paths of blocks with an "
+            f"identity shortcut: {_listed(sorted(can_skip, key=_natural))}"
+        )
+    chosen = [tuple(b.name for b in stage.blocks if b.name in names) for stage in stages]
+    for stage, picked in zip(stages, chosen, strict=True):
+        if len(picked) == len(stage.blocks):
+            raise PlanError(
+                f"got all {len(picked)} blocks of stage {stage.name} in blocks; expected at least "
+                "one block of each stage to stay mandatory"
+            )
+    return chosen
+
+
+def _nothing_found(tree: CallTree, stages: Sequence[Stage]) -> NoResidualError:
+    nodes = list(tree.residual.flow)
+    adds = sum(1 for n in nodes if isinstance(n, fx.Node) and tree.residual.operands(n))
+    concatenations = sum(
+        1 for n in nodes if isinstance(n, fx.Node) and getattr(n.target, "__name__", "") == "cat"
+    )
+    single = f" in {len(stages)} stages of one block each" if stages else ""
+    opaque = tree.residual.traced.opaque
+    hidden = (
+        f" {len(opaque)} modules could not be looked into: {_listed(sorted(opaque))}."
+        if opaque
+        else ""
+    )
+    return NoResidualError(
+        "got a network without a stage to cut; expected at least one row of two or more blocks of "
+        "one shape, the last with an identity shortcut. Found "
+        f"{len(tree.residual.units)} identity shortcuts{single}, {adds} merges that are additions "
+        f"and {concatenations} that are concatenations.{hidden} Networks that merge by "
+        "concatenation (DenseNet) or not at all (VGG) have no sub-path that can be skipped; for a "
+        "deeper variant of this network, or with blocks=[...], try again"
+    )
+
+
+def _choose_twins(
+    tree: CallTree,
+    norms: frozenset[str],
+    kept: Sequence[tuple[Stage, tuple[str, ...]]],
+    twin_norms: Twins,
+) -> tuple[TwinNorm, ...]:
+    if twin_norms not in ("mandatory", "all", "none"):
+        raise PlanError(
+            f"got twin_norms={twin_norms!r}; expected 'mandatory', 'all' or 'none'"
+        )
+    if twin_norms == "none":
+        return ()
+    skipped = {n for stage, names in kept for b in stage.blocks if b.name in names for n in b.nodes}
+    ends = [_mandatory_end(stage, names) for stage, names in kept]
+    before = [nx.ancestors(tree.residual.flow, end) | {end} for end in ends]
+    first = {n for block in kept[0][0].blocks for n in block.nodes}
+    projections = _projections(tree, kept)
+    twins = []
+    for node in tree.residual.flow:
+        if not isinstance(node, fx.Node) or str(node.target) not in norms or node in skipped:
+            continue
+        stage = next((i for i, nodes in enumerate(before) if node in nodes), None)
+        if twin_norms == "all":
+            stage = len(kept) - 1 if stage is None else stage
+        elif stage is None or node in projections or (stage == 0 and node not in first):
+            continue
+        twins.append(TwinNorm(str(node.target), stage))
+    return tuple(dict.fromkeys(twins))
+
+
+def _mandatory_end(stage: Stage, skippable: Sequence[str]) -> fx.Node:
+    return [block.end for block in stage.blocks if block.name not in skippable][-1]
+
+
+def _projections(
+    tree: CallTree, kept: Sequence[tuple[Stage, tuple[str, ...]]]
+) -> frozenset[fx.Node]:
+    """What projection shortcuts compute (ResNet's ``downsample``)."""
+    blocks = (block for stage, _ in kept for block in stage.blocks if block.block is None)
+    return frozenset(
+        node for block in blocks for node in tree.residual.projections(block.nodes)
+    )
+
+
+def _to_open(
+    tree: CallTree,
+    kept: Sequence[tuple[Stage, tuple[str, ...]]],
+    twins: Iterable[TwinNorm],
+) -> tuple[str, ...]:
+    """Modules that hold a gate or a twin norm, and the modules around them."""
+    calls = tree.residual.traced.calls
+    opened: set[str] = set()
+    for block in _skippable_blocks(kept):
+        assert block.block is not None
+        for path in block.block.paths:
+            opened.update(call.path for n in path.steps for call in _opened_calls(tree, n))
+    twinned = {twin.path for twin in twins}
+    for node, stack in calls.items():
+        if str(node.target) in twinned and node.op == "call_module":
+            opened.update(call.path for call in stack[:-1])
+    return tuple(sorted(opened, key=_natural))
+
+
+def _opened_calls(tree: CallTree, node: fx.Node) -> Sequence[Any]:
+    stack = tree.residual.traced.calls[node]
+    return stack[:-1] if node.op == "call_module" else stack
+
+
+def _skippable_blocks(kept: Sequence[tuple[Stage, tuple[str, ...]]]) -> list[StageBlock]:
+    return [block for stage, names in kept for block in stage.blocks if block.name in names]
+
+
+def _paths(values: Any) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise TypeError("expected a list of module paths, got one string")
+    return tuple(str(value) for value in values)
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Sort key that puts ``layer1.10`` after ``layer1.9``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.split(".")]
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
