@@ -1,6 +1,6 @@
 """What is known of each value in a traced graph: shape, storage, who writes into whom.
 
-The facts come from running the graph once on fake tensors (shapes without data): no list of
+The facts come from running the graph once on the meta device (shapes without data): no list of
 functions is needed to know which calls work in place, because the version counters tell.
 """
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
@@ -52,20 +51,18 @@ class Fact:
 Facts = Mapping[fx.Node, Fact]
 
 
-def fake_copy(model: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """A deep copy of ``model`` whose parameters and buffers are fake: no memory, no data.
+def shape_copy(model: nn.Module) -> nn.Module:
+    """A deep copy of ``model`` whose tensors are on the meta device: no memory, no data.
 
     Tracing and shape propagation work on such copies, so that whatever a forward writes on its
     modules (caches, counters) never reaches the caller's model.
     """
     memo: dict[int, Any] = {}
-    with mode:
-        for tensor in (*model.parameters(), *model.buffers()):
-            fake: torch.Tensor = mode.from_tensor(tensor.detach())
-            if isinstance(tensor, nn.Parameter):
-                fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
-            memo[id(tensor)] = fake
-        return copy.deepcopy(model, memo)
+    for module in model.modules():
+        for value in vars(module).values():
+            for tensor in tensors_in(value):
+                memo[id(tensor)] = _to_meta(tensor)
+    return copy.deepcopy(model, memo)
 
 
 def propagate(
@@ -74,21 +71,28 @@ def propagate(
     inputs: tuple[Any, ...],
     constants: Mapping[str, torch.Tensor],
 ) -> dict[fx.Node, Fact]:
-    """Run ``graph`` in eval mode on a fake copy of ``model`` and note a fact for every node.
+    """Run ``graph`` in eval mode on tensors without data and note a fact for every node.
 
     Args:
         model: the module the graph was traced from; it is not changed.
         inputs: one example value for each placeholder.
         constants: tensors the graph reads beside the model's own parameters and buffers.
     """
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    root = fake_copy(model, mode).eval()
-    vars(root).update(constants)
-    with mode, torch.no_grad():
-        fakes = [mode.from_tensor(x) if isinstance(x, torch.Tensor) else x for x in inputs]
+    root = shape_copy(model).eval()
+    vars(root).update({name: _to_meta(value) for name, value in constants.items()})
+    # New tensors (torch.arange in a forward) must go where the others are.
+    with torch.device("meta"), torch.no_grad():
+        shapes = [_to_meta(x) if isinstance(x, torch.Tensor) else x for x in inputs]
         recorder = _Recorder(root, graph)
-        recorder.run(*fakes)
+        recorder.run(*shapes)
     return recorder.facts
+
+
+def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
+    meta = torch.empty_like(tensor, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(meta, requires_grad=tensor.requires_grad)
+    return meta
 
 
 class _Recorder(fx.Interpreter):

@@ -259,7 +259,7 @@ class ResidualGraph:
     def _is_layout(self, node: fx.Node) -> bool:
         """Whether ``node`` only moves elements: view, permute, roll, contiguous, flatten."""
         if node not in self._layouts:
-            moved = self._moved(node, None)
+            moved = None if self._traits_of(node).pointwise else self._moved(node, None)
             self._layouts[node] = moved is not None and _is_permutation(moved)
         return self._layouts[node]
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from ..errors import TraceError
-from .facts import Fact, fake_copy, propagate
+from .facts import Fact, shape_copy, propagate
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class TracedGraph:
         graph: straight-line torch.fx graph; ``call_module`` targets are paths in the model.
         calls: for each node the module calls it was made in, outermost first; for a leaf module
             the last entry is its own call.
-        facts: what a run on fake tensors showed of each node.
+        facts: what a run without data showed of each node.
         constants: tensors that the forward made from numbers alone, by the name the graph reads.
         opaque: modules that could not be opened, with the reason.
     """
@@ -75,7 +74,7 @@ def trace(
     Raises:
         TraceError: the model's own forward cannot be traced or run.
     """
-    copy = fake_copy(model, FakeTensorMode(allow_non_fake_inputs=True)).train(training)
+    copy = shape_copy(model).train(training)
     own = frozenset(vars(copy))
     tracer = _Tracer(len(inputs), is_leaf, opaque_functions)
     try:
@@ -109,7 +108,7 @@ def _constants(
         if node.target not in own and isinstance(value, torch.Tensor):
             node.target = f"{node.target}_{mode}"
             constants[node.target] = value
-    if any(isinstance(value, FakeTensor) for value in constants.values()):
+    if any(value.is_meta for value in constants.values()):
         raise TraceError(
             f"got a {type(copy).__name__} whose forward reads a tensor that is neither parameter "
             "nor buffer nor a constant; expected register_buffer for tensors a module keeps"
