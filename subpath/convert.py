@@ -10,7 +10,7 @@ from torch import nn
 
 from . import zoo
 from .adaptive.checks import check_opened
-from .adaptive.gates import GatedGraph, add_gates
+from .adaptive.gates import add_gates
 from .adaptive.model import AdaptiveModel
 from .adaptive.twins import add_twins
 from .errors import ConversionError, PlanError
@@ -99,21 +99,15 @@ def convert(
         raise PlanError("got a plan and other arguments on how to cut; expected the plan alone")
     _check_paths(model, plan)
     check_opened(model, plan.opened)
-    evaluating = _gated(model, inputs, plan, training=False)
-    training = _gated(model, inputs, plan, training=True)
-    if str(training.graph) == str(evaluating.graph) and not training.constants:
-        training = evaluating
+    eval_tree, train_tree = read_opened(model, inputs, plan.opened, zoo.opaque_functions())
+    evaluating = add_gates(eval_tree, plan)
+    training = evaluating if train_tree is eval_tree else add_gates(train_tree, plan)
     root = _copy(model)
     for constants in (evaluating.constants, training.constants):
         for name, value in constants.items():
             root.register_buffer(name, value, persistent=False)
     add_twins(root, plan.twin_norms)
     return AdaptiveModel(root, plan, {False: evaluating, True: training})
-
-
-def _gated(model: nn.Module, inputs: tuple[Any, ...], plan: Plan, training: bool) -> GatedGraph:
-    tree = read_opened(model, inputs, plan.opened, zoo.opaque_functions(), training)
-    return add_gates(tree, plan)
 
 
 def _check_paths(model: nn.Module, plan: Plan) -> None:

@@ -52,18 +52,25 @@ def read_opened(
     inputs: tuple[Any, ...],
     opened: Collection[str],
     opaque_functions: Collection[Callable[..., Any]] = (),
-    training: bool = False,
-) -> CallTree:
-    """Trace ``model`` with only the modules at the paths ``opened`` opened.
+) -> tuple[CallTree, CallTree]:
+    """Trace ``model`` in eval and in train mode with only the modules at ``opened`` opened.
+
+    What an opened forward makes of ``self.training`` is fixed by tracing, so each mode has a graph
+    of its own; where both say the same, the same object is returned twice.
 
     Raises:
         TraceError: the model's own forward cannot be traced or run.
     """
-    opened = frozenset(opened)
-    traced = trace(
-        model, inputs, lambda path, _: path not in opened, opaque_functions, training
-    )
-    return CallTree(ResidualGraph(traced, dict(model.named_modules())))
+    opened, modules = frozenset(opened), dict(model.named_modules())
+
+    def is_leaf(path: str, module: nn.Module) -> bool:
+        return path not in opened
+
+    evaluating = trace(model, inputs, is_leaf, opaque_functions)
+    training = trace(model, inputs, is_leaf, opaque_functions, training=True, earlier=evaluating)
+    tree = CallTree(ResidualGraph(evaluating, modules))
+    same = training is evaluating
+    return tree, tree if same else CallTree(ResidualGraph(training, modules))
 
 
 def is_torch_layer(module: nn.Module) -> bool:

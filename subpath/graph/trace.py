@@ -61,6 +61,7 @@ def trace(
     is_leaf: Callable[[str, nn.Module], bool],
     opaque_functions: Collection[Callable[..., Any]] = (),
     training: bool = False,
+    earlier: TracedGraph | None = None,
 ) -> TracedGraph:
     """Trace ``model`` with torch.fx; the model itself is neither run nor changed.
 
@@ -70,6 +71,7 @@ def trace(
             called (``ModuleList``) are not asked about.
         opaque_functions: functions kept as single calls (timm's registry of such functions).
         training: trace the forward of ``model.train()`` rather than of ``model.eval()``.
+        earlier: a trace of the same model; it is returned when the new one says the same.
 
     Raises:
         TraceError: the model's own forward cannot be traced or run.
@@ -87,6 +89,8 @@ def trace(
             "the network that holds the residual stages."
         ) from error
     constants = _constants(copy, own, graph, "train" if training else "eval")
+    if earlier is not None and not constants and str(graph) == str(earlier.graph):
+        return earlier
     try:
         facts = propagate(model, graph, inputs, constants)
     except Exception as error:  # the model's own code runs here
