@@ -131,16 +131,18 @@ def _real_copy(module: nn.Module) -> nn.Module:
     """A copy on the CPU with ones for weights, whatever device (also meta) the original is on."""
     memo: dict[int, Any] = {}
     for tensor in _tensors(module):
-        real: torch.Tensor = torch.ones(tensor.shape, dtype=tensor.dtype)
+        real: torch.Tensor = torch.ones(tensor.shape, dtype=tensor.dtype, device="cpu")
         memo[id(tensor)] = nn.Parameter(real) if isinstance(tensor, nn.Parameter) else real
     return copy.deepcopy(module, memo)
 
 
 def _noise(shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator("cpu").manual_seed(0)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 @cache
 def _grid() -> torch.Tensor:
     """Values of both signs, small and large, in an image-like shape."""
-    return torch.linspace(-9.0, 9.0, 2 * 4 * 3 * 3).reshape(2, 4, 3, 3)
+    values = torch.linspace(-9.0, 9.0, 2 * 4 * 3 * 3, dtype=torch.float32, device="cpu")
+    return values.reshape(2, 4, 3, 3)

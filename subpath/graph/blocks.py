@@ -164,13 +164,14 @@ def parent(path: str) -> str:
 def _descend(tree: CallTree, call: Call, level: frozenset[str]) -> list[Block]:
     """The blocks inside one removable call: itself, or those of its removable parts."""
     block = tree.removable[call]
+    parts = _parts(tree, call)
+    if _pattern(call.path) in level:
+        return [block]
     units = [unit for path in block.paths for unit in reversed(path.units)]
     own = [unit for unit in units if _owner(tree, unit) == call]
-    parts = _parts(tree, call)
-    if own:
-        repeated = [] if parts else _repeating(tree, call, own)
-        return repeated or [block]
-    if _pattern(call.path) in level or not parts:
+    if own and not parts:
+        return _repeating(tree, call, own) or [block]
+    if own or not parts:
         return [block]
     return [inner for part in parts for inner in _descend(tree, part, level)]
 

@@ -311,7 +311,7 @@ class ResidualGraph:
 def _numbers(shape: tuple[int, ...]) -> torch.Tensor:
     """A different integer for each element, negative ones too: a ReLU is no change of layout."""
     count = torch.Size(shape).numel()
-    return torch.arange(-(count // 2), count - count // 2).reshape(shape)
+    return torch.arange(-(count // 2), count - count // 2, device="cpu").reshape(shape)
 
 
 def _is_permutation(moved: torch.Tensor) -> bool:
@@ -319,7 +319,7 @@ def _is_permutation(moved: torch.Tensor) -> bool:
     count = moved.numel()
     if moved.dtype != torch.int64:
         return False
-    seen = torch.zeros(count, dtype=torch.bool)
+    seen = torch.zeros(count, dtype=torch.bool, device="cpu")
     places = moved.flatten() + count // 2
     if places.min() < 0 or places.max() >= count:
         return False
