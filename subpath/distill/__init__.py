@@ -1,0 +1,28 @@
+"""Self-distillation in two passes, for any training loop (Kang and Lee, section 3.2).
+
+A whole training run::
+
+    model = subpath.convert(network)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    model.train()
+    for epoch in range(10):
+        for images, targets in loader:
+            optimiser.zero_grad()
+            losses = two_pass_step(model, images, targets, F.cross_entropy)
+            optimiser.step()
+        print(epoch, losses.total.item())
+    subpath.save(model, "my-adaptive-network")
+"""
+
+from .losses import feature_loss, logits_loss, pooled
+from .step import StepLosses, distillation_pass, task_pass, two_pass_step
+
+__all__ = [
+    "StepLosses",
+    "distillation_pass",
+    "feature_loss",
+    "logits_loss",
+    "pooled",
+    "task_pass",
+    "two_pass_step",
+]
