@@ -47,6 +47,10 @@ class CheckpointError(SubpathError):
     """A checkpoint is missing, damaged, or made for another network."""
 
 
+class RunError(SubpathError):
+    """A run cannot begin or go on: its directory is taken, or its loss is not a number."""
+
+
 class DataError(SubpathError):
     """A data set is missing or does not have the expected form."""
 
