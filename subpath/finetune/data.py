@@ -1,0 +1,318 @@
+"""Training data and held-back data, from timm's factories or from scikit-learn's digits."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from timm.data import create_dataset, create_loader, resolve_data_config
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from torchvision.transforms import Compose
+
+from ..errors import DataError
+from .recipe import AugmentSection, DataSection
+
+Images = Dataset[tuple[Any, int]]
+
+
+class Batches(Protocol):
+    """What the engine iterates over: batches of images ``(B, C, H, W)`` and labels ``(B,)``."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images to learn from and images held back, with nothing in common.
+
+    Attributes:
+        train: the training images.
+        held_back: the images that only evaluation sees.
+        num_classes: how many classes the labels tell apart.
+    """
+
+    train: Images
+    held_back: Images
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """How images are brought to the form that the network takes.
+
+    Attributes:
+        size: channels, height, width.
+        mean: subtracted, for each channel.
+        std: divided by, for each channel.
+        interpolation: for resizing.
+        crop: centre crop for evaluation, as a share of the resized image.
+    """
+
+    size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop: float
+
+
+def open_data(section: DataSection, seed: int) -> Split:
+    """Open the data set that a recipe names.
+
+    Args:
+        section: the recipe's ``data``.
+        seed: of the split, where the data set has none of its own.
+
+    Raises:
+        DataError: the data is not there, has no held-back part, or the held-back part has other
+            classes.
+    """
+    if section.name == "digits":
+        whole: Images = _Digits()
+        split = _hold_back(whole, section.held_back or 0.2, seed)
+        return Split(*split, section.num_classes or 10)
+    train = _open(section, section.train_split)
+    if section.held_back is not None:
+        return Split(*_hold_back(train, section.held_back, seed), _num_classes(section, train))
+    held_back = _open(section, section.held_back_split)
+    _check_apart(section, train, held_back)
+    return Split(train, held_back, _num_classes(section, train))
+
+
+def image_format(section: DataSection, model: nn.Module) -> ImageFormat:
+    """The form of the images: what the recipe says, else timm's data config of the model."""
+    config = resolve_data_config(model=model)
+    size = section.input_size or tuple(config["input_size"])
+    mean, std = section.mean or config["mean"], section.std or config["std"]
+    if size[0] == 1:  # grey images: the mean of the colours
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    if len(mean) != size[0] or len(std) != size[0]:
+        raise DataError(
+            f"got {size[0]} image channels, and {len(mean)} numbers for the mean and {len(std)} "
+            "for the standard deviation; expected as many of each. Set data.mean and data.std"
+        )
+    return ImageFormat(
+        size=size,
+        mean=tuple(mean),
+        std=tuple(std),
+        interpolation=section.interpolation or config["interpolation"],
+        crop=section.crop or config["crop_pct"],
+    )
+
+
+def training_loader(
+    images: Images, form: ImageFormat, augment: AugmentSection, batch_size: int, workers: int
+) -> Batches:
+    """Shuffled, augmented batches; a last incomplete batch is left out.
+
+    Raises:
+        DataError: there are fewer images than one batch.
+    """
+    loader = _loader(
+        images,
+        form,
+        batch_size,
+        workers,
+        is_training=True,
+        no_aug=False,
+        scale=augment.scale,
+        ratio=augment.ratio,
+        hflip=augment.hflip,
+        color_jitter=augment.color_jitter or None,
+        auto_augment=augment.auto_augment,
+        re_prob=augment.erase,
+        re_mode="pixel",
+    )
+    if len(loader) == 0:
+        raise DataError(
+            f"got {len(images)} training images for batches of {batch_size}; "  # type: ignore[arg-type]
+            "expected at least one full batch. Lower batch_size"
+        )
+    return loader
+
+
+def held_back_loader(images: Images, form: ImageFormat, batch_size: int, workers: int) -> Batches:
+    """All held-back images, in order, not augmented."""
+    return _loader(images, form, batch_size, workers, is_training=False, crop_pct=form.crop)
+
+
+def _loader(
+    images: Images, form: ImageFormat, batch_size: int, workers: int, **arguments: Any
+) -> Batches:
+    prepared: Any = images  # timm sets its transform
+    loader: Batches = create_loader(
+        prepared,
+        input_size=form.size,
+        batch_size=batch_size,
+        interpolation=form.interpolation,
+        mean=form.mean,
+        std=form.std,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        use_prefetcher=False,
+        **arguments,
+    )
+    mode = "L" if form.size[0] == 1 else "RGB"
+    prepared.transform = Compose([partial(_in_mode, mode=mode), prepared.transform])
+    return loader
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image.convert(mode)
+
+
+def _open(section: DataSection, split: str) -> Images:
+    name = "" if section.name == "folder" else section.name
+    root = Path(section.root or "")
+    if not root.exists() and not section.download:
+        raise DataError(
+            f"got data.root {str(root)!r}, which is not there; expected the directory of "
+            f"{section.name}, or data.download: true where the data set can be downloaded"
+        )
+    try:
+        dataset: Images = create_dataset(
+            name,
+            root=str(root),
+            split=split,
+            download=section.download,
+            is_training=split == section.train_split,
+        )
+    except Exception as error:  # data sets fail in many ways
+        raise DataError(
+            f"got an error while opening the split {split!r} of {section.name} in {root} "
+            f"({type(error).__name__}: {error}); expected data that timm's create_dataset can read"
+        ) from error
+    return dataset
+
+
+def _check_apart(section: DataSection, train: Images, held_back: Images) -> None:
+    """Refuse a held-back split that timm quietly took from the training images."""
+    files, other = _files(train), _files(held_back)
+    common = set(files) & set(other)
+    if common:
+        raise DataError(
+            f"got {len(common)} images that are in both {section.train_split!r} and "
+            f"{section.held_back_split!r} of {section.root}; expected two sub-folders of these "
+            "names. Set data.train_split and data.held_back_split, or data.held_back: 0.2 to hold "
+            "back a share of one folder"
+        )
+    classes, others = _classes(train), _classes(held_back)
+    if classes is not None and others is not None and classes != others:
+        raise DataError(
+            f"got {len(classes)} classes in {section.train_split!r} and {len(others)} in "
+            f"{section.held_back_split!r}; expected the same. In only one of them: "
+            f"{', '.join(sorted(set(classes) ^ set(others))[:6]) or 'none, but in another order'}"
+        )
+
+
+def _files(dataset: Images) -> list[str]:
+    reader = getattr(dataset, "reader", dataset)
+    samples = getattr(reader, "samples", ())
+    return [str(Path(sample[0]).resolve()) for sample in samples if isinstance(sample[0], str)]
+
+
+def _classes(dataset: Images) -> list[str] | None:
+    reader = getattr(dataset, "reader", dataset)
+    names = getattr(reader, "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
+    return None if names is None else sorted(names, key=names.__getitem__)
+
+
+def _num_classes(section: DataSection, train: Images) -> int:
+    classes = _classes(train)
+    if section.num_classes is not None:
+        return section.num_classes
+    if classes is None:
+        raise DataError(
+            f"got {section.name}, which does not tell its number of classes; expected "
+            "data.num_classes in the recipe"
+        )
+    return len(classes)
+
+
+def _hold_back(dataset: Images, share: float, seed: int) -> tuple[_Part, _Part]:
+    """Two parts of a data set; each class gives about ``share`` of its images to the second."""
+    labels = np.asarray(_labels(dataset))
+    random = np.random.default_rng(seed)
+    kept, held_back = [], []
+    for label in np.unique(labels):
+        members = random.permutation(np.flatnonzero(labels == label))
+        count = round(share * len(members))
+        held_back.extend(members[:count].tolist())
+        kept.extend(members[count:].tolist())
+    if not kept or not held_back:
+        raise DataError(
+            f"got {len(labels)} images in {len(np.unique(labels))} classes, of which "
+            f"data.held_back={share} leaves none on one side; expected more images or another share"
+        )
+    return _Part(dataset, sorted(kept)), _Part(dataset, sorted(held_back))
+
+
+def _labels(dataset: Images) -> Sequence[int]:
+    reader = getattr(dataset, "reader", dataset)
+    if hasattr(dataset, "targets"):
+        return [int(label) for label in dataset.targets]
+    if hasattr(reader, "samples"):
+        return [int(sample[1]) for sample in reader.samples]
+    raise DataError(
+        f"got data.held_back for a {type(dataset).__name__}, whose labels cannot be read without "
+        "decoding every image; expected data.held_back_split, a split of the data set"
+    )
+
+
+class _Part(Dataset[tuple[Any, int]]):
+    """Some samples of a data set, with a transform of its own."""
+
+    def __init__(self, dataset: Images, indices: Sequence[int]) -> None:
+        self._dataset: Any = copy.copy(dataset)
+        self._indices = list(indices)
+
+    @property
+    def transform(self) -> Any:
+        return self._dataset.transform
+
+    @transform.setter
+    def transform(self, transform: Any) -> None:
+        self._dataset.transform = transform
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        sample: tuple[Any, int] = self._dataset[self._indices[index]]
+        return sample
+
+
+class _Digits(Dataset[tuple[Any, int]]):
+    """scikit-learn's 1,797 scanned digits of 8 x 8 pixels, as grey images."""
+
+    def __init__(self) -> None:
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError as error:
+            raise DataError(
+                "got the data set digits, but scikit-learn is not installed; expected "
+                "pip install 'subpath[quickstart]'"
+            ) from error
+        digits = load_digits()
+        pixels: NDArray[Any] = digits.images * (255 / 16)
+        self._images = [Image.fromarray(image) for image in pixels.round().astype(np.uint8)]
+        self.targets = [int(label) for label in digits.target]
+        self.transform: Any = None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = self._images[index]
+        return (self.transform(image) if self.transform else image), self.targets[index]

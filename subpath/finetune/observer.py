@@ -1,0 +1,47 @@
+"""What a run tells whoever watches it; the command line draws progress bars from this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Observer(Protocol):
+    """Gets told what happens. Every method may do nothing."""
+
+    def begin(self, phase: str, epochs: int, batches: int, batch_size: int) -> None:
+        """A phase begins: ``train``, ``finetune`` or ``evaluate``.
+
+        Args:
+            phase: its name.
+            epochs: how often it goes through the data.
+            batches: in each epoch.
+            batch_size: images in a batch.
+        """
+
+    def batch(self, loss: Tensor | None, learning_rate: float | None) -> None:
+        """A batch is done; ``loss`` may still be on its way on the device."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch is done; ``record`` is its line in ``log.jsonl``."""
+
+    def end(self) -> None:
+        """The phase is over."""
+
+
+class Silent:
+    """An observer that does nothing."""
+
+    def begin(self, phase: str, epochs: int, batches: int, batch_size: int) -> None:
+        """Do nothing."""
+
+    def batch(self, loss: Tensor | None, learning_rate: float | None) -> None:
+        """Do nothing."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
+        """Do nothing."""
