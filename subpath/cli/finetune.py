@@ -1,0 +1,45 @@
+"""``subpath finetune``: run a recipe, from data to an adaptive network on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .output import only_results_on_stdout
+from .summary import show_summary
+
+
+def finetune(
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what, and how.")
+    ],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY.PATH=VALUE",
+            help="Replace one value of the recipe (finetune.epochs=5); can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to write; default: runs/NAME.", show_default=False),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is in that directory.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Train super-net and base-net together, by self-distillation, as a recipe says."""
+    with only_results_on_stdout():
+        from .. import finetune as engine  # torch and timm take a second: not for --help
+        from .progress import ProgressBars
+
+        read = engine.read_recipe(recipe, set_ or ())
+        directory = engine.output_directory(read, output)
+        summary = engine.finetune(read, directory, overwrite=overwrite, observer=ProgressBars())
+    show_summary(summary, directory, json)

@@ -1,0 +1,29 @@
+"""The result of a run, as a table or as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from ..report import REMARK, ConfigRow, config_table
+from .output import show, show_json
+
+if TYPE_CHECKING:
+    from ..finetune import Summary
+
+
+def show_summary(summary: Summary, directory: Path, json: bool) -> None:
+    """Print accuracy and GMACs of each skip config."""
+    if json:
+        show_json(summary.to_dict())
+        return
+    full = {c.gmacs for c in summary.configs if set(c.skip) == {"F"}}
+    rows = [
+        ConfigRow(c.skip, c.gmacs, ratio=c.gmacs / min(full) if full else None, top1=c.top1)
+        for c in summary.configs
+    ]
+    title = Text.assemble((summary.model, "bold"), f"  on held-back data, from {directory}")
+    show(Group(title, config_table(rows), Text(REMARK, "dim")))
