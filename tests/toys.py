@@ -24,7 +24,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
                 continue
             if tensor.ndim > 1:
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
-            elif name.endswith("bias") or name.endswith("running_mean"):
+            elif name.endswith(("bias", "running_mean")):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.1)
             else:
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
@@ -151,7 +151,7 @@ class InPlaceSum(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.conv, self.norm = conv(width, out), nn.BatchNorm2d(out)
         self.gain = nn.Parameter(torch.ones(()))
 
@@ -166,7 +166,7 @@ class InPlaceShortcut(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.conv, self.norm = conv(width, out), nn.BatchNorm2d(out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -193,7 +193,7 @@ class ChannelsLast(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.norm = nn.LayerNorm(width)
         self.fc1, self.fc2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
@@ -210,7 +210,7 @@ class LayoutCancels(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.norm, self.fc = nn.LayerNorm(width), nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -225,7 +225,7 @@ class LayoutStays(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.conv, self.norm = conv(width, width), nn.BatchNorm2d(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -238,7 +238,7 @@ class ScaledShortcut(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.scale = nn.Parameter(torch.ones(width, 1, 1))
         self.conv, self.norm = conv(width, width), nn.BatchNorm2d(width)
 
@@ -262,7 +262,7 @@ class SmoothAfter(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.conv, self.norm, self.act = conv(width, width), nn.BatchNorm2d(width), nn.GELU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -285,7 +285,7 @@ class ChoosyBranch(nn.Module):
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
-        assert width == out and stride == 1
+        assert (width, stride) == (out, 1)
         self.norm, self.choosy = nn.BatchNorm2d(width), Choosy(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
