@@ -1,6 +1,87 @@
-"""Adaptive depth for any residual network: convert, fine-tune, choose a depth for each call."""
+"""Adaptive depth for any residual network: convert, fine-tune, choose a depth for each call.
 
-from .adaptive.model import AdaptiveModel
-from .convert import convert, plan
+This page lists the public names. Each is loaded when it is first used, so that the command line
+can show its help without loading torch.
+"""
 
-__all__ = ["AdaptiveModel", "convert", "plan"]
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import distill, measure
+    from .adaptive.model import AdaptiveModel
+    from .checkpoint import load, save
+    from .convert import convert, plan
+    from .errors import SubpathError
+    from .plan import Plan, StagePlan, TwinNorm
+    from .skip import SkipConfig, skip_configs
+
+    __version__: str
+
+__all__ = [
+    "AdaptiveModel",
+    "Plan",
+    "SkipConfig",
+    "StagePlan",
+    "SubpathError",
+    "TwinNorm",
+    "__version__",
+    "convert",
+    "distill",
+    "load",
+    "measure",
+    "plan",
+    "save",
+    "skip_configs",
+]
+
+_HOME = {
+    "AdaptiveModel": ".adaptive.model",
+    "Plan": ".plan",
+    "SkipConfig": ".skip",
+    "StagePlan": ".plan",
+    "SubpathError": ".errors",
+    "TwinNorm": ".plan",
+    "convert": ".convert",
+    "load": ".checkpoint",
+    "plan": ".convert",
+    "save": ".checkpoint",
+    "skip_configs": ".skip",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("subpath")
+        except PackageNotFoundError:  # a checkout that is not installed
+            return "unknown"
+    if name in ("distill", "measure"):
+        return import_module(f".{name}", __name__)
+    if name in _HOME:
+        return getattr(import_module(_HOME[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Contents(ModuleType):
+    """Keeps ``subpath.convert`` and ``subpath.plan`` the functions.
+
+    Whoever imports the module of the same name makes Python set it as an attribute here.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Contents

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from fvcore.nn import FlopCountAnalysis
 from torch import fx, nn
 
 from ..errors import MeasureError
-from .operators import HANDLES
+from .operators import HANDLES, NO_ARITHMETIC
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ class _Caller(fx.Interpreter):
 
 def _analyse(module: nn.Module, inputs: tuple[Any, ...]) -> FlopCountAnalysis:
     analysis = FlopCountAnalysis(module, inputs).set_op_handle(**HANDLES)
+    analysis.set_op_handle(**dict.fromkeys(NO_ARITHMETIC))
     # By caller: what runs inside a node's module counts for that node, whoever owns it.
     analysis.ancestor_mode("caller").tracer_warnings("none")
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

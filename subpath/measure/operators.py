@@ -67,7 +67,7 @@ def convolution_with_named_padding(inputs: Sequence[Any], outputs: Sequence[Any]
 
 
 def normalisation(weight: int) -> Handle:
-    """fvcore's estimate for a norm whose input number ``weight`` is its weight, for any rank."""
+    """Count a norm of any rank as fvcore does; its input number ``weight`` is its weight."""
 
     def count(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
         affine = _is_tensor(inputs[weight])
@@ -114,6 +114,19 @@ HANDLES: dict[str, Handle] = {
     "aten::avg_pool2d": average_pooling,
     "aten::avg_pool3d": average_pooling,
 }
+
+# Operators that move or make elements without arithmetic, beside those that fvcore knows.
+NO_ARITHMETIC = (
+    "aten::clone",
+    "aten::expand_as",
+    "aten::fill_",
+    "aten::flip",
+    "aten::ne",
+    "aten::pad",
+    "aten::repeat",
+    "aten::reshape_as",
+    "aten::unflatten",
+)
 
 
 def _shape(value: Any) -> list[int]:

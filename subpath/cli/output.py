@@ -1,0 +1,37 @@
+"""Where the commands write: results on stdout, errors on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+
+def show(view: RenderableType) -> None:
+    """Print something rich on stdout."""
+    Console(highlight=False).print(view)
+
+
+def show_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def error(message: str) -> None:
+    """Print one message on stderr, wrapped at words on a terminal."""
+    console = Console(stderr=True, highlight=False)
+    console.print(
+        Text.assemble(("error: ", "bold red"), message), soft_wrap=not console.is_terminal
+    )
+
+
+@contextmanager
+def only_results_on_stdout() -> Iterator[None]:
+    """What a network's own code prints meanwhile goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        yield

@@ -1,0 +1,88 @@
+"""``subpath report``: what each skip config costs, and what it achieves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import CheckpointError, PlanError
+from . import options
+from .output import only_results_on_stdout, show, show_json
+
+
+def report(
+    model: options.Model,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR_OR_FILE",
+            help="A directory that subpath finetune wrote (its cut and its accuracy are shown), or "
+            "a file of weights, which must fit the network.",
+            show_default=False,
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="List every skip config, also if there are many.")
+    ] = False,
+    input_size: options.InputSize = None,
+    arg: options.ModelArguments = None,
+    groups: options.Groups = None,
+    skippable: options.Skippable = None,
+    blocks: options.Blocks = None,
+    twin_norms: options.TwinNorms = "mandatory",
+    json: options.Json = False,
+) -> None:
+    """Show GMACs, parameters and accuracy of each skip config."""
+    size = options.parse_input_size(input_size)
+    arguments = options.parse_arguments(arg)
+    cut = options.parse_cut(groups, skippable, blocks, twin_norms)
+
+    import subpath  # torch, timm and the rest take a second: not for --help
+
+    from .. import checkpoint, measure
+    from .. import report as views
+    from .network import example, maker, without_weights
+    from .run_directory import Run, read_run
+
+    run: Run | None = None
+    how: dict[str, Any] = cut.arguments()
+    if weights is not None and not weights.exists():
+        raise CheckpointError(f"got --weights {weights}, which is not there")
+    if weights is not None and weights.is_dir():
+        run = read_run(weights, model)
+        if cut != options.Cut():
+            raise PlanError(
+                f"got --weights {weights} and options of the cut; expected the directory alone, "
+                "which says how its network is cut"
+            )
+        arguments = {**run.arguments, **arguments}
+        size = size or run.input_size
+        how = {"plan": run.plan}
+
+    def count(network: Any) -> tuple[Any, measure.MacTable]:
+        inputs = example(network, size)
+        adaptive = subpath.convert(network.eval(), inputs, **how)
+        if weights is not None and run is None:
+            checkpoint.load_original(adaptive, weights)
+        stages = len(adaptive.stages)
+        skips = adaptive.skip_configs() if every else measure.useful_configs(stages)
+        return adaptive.plan, measure.count_macs(adaptive, inputs, skips=skips)
+
+    with only_results_on_stdout():
+        make = maker(model, arguments)
+        if weights is not None and run is None:
+            plan, table = count(make())
+        else:
+            plan, table = without_weights(make, count)
+    top1 = run.top1 if run else {}
+    rows = [
+        views.ConfigRow(entry.skip, entry.gmacs, entry.ratio, entry.params, top1.get(entry.skip))
+        for entry in table.configs
+    ]
+    shape = table.input_shapes[0][1:]
+    if json:
+        show_json(views.report_document(model, shape, plan, rows, table.uncounted))
+    else:
+        show(views.report_view(model, shape, plan, rows, table.uncounted))
