@@ -7,9 +7,10 @@ blocks have an identity shortcut, and how the blocks are taken out by hand.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -594,3 +595,13 @@ TOYS: dict[str, Toy] = {
     "loop": Toy(lambda: _loop(4), (row("branches", 4),), without_branches),
     "pair loop": Toy(lambda: PairLoop(4), (row("layers", 4),), _pairs),
 }
+
+
+def params(xfail: Mapping[str, str]) -> list[object]:
+    """All toys for ``parametrize``; those named in ``xfail`` fail for the reason given there."""
+    return [
+        pytest.param(
+            toy, id=name, marks=[pytest.mark.xfail(reason=xfail[name])] if name in xfail else []
+        )
+        for name, toy in TOYS.items()
+    ]
