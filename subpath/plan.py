@@ -198,8 +198,9 @@ def _cut_isotropic(stages: Sequence[Stage], groups: int | None) -> list[Stage]:
     if not isotropic:
         if groups is not None:
             raise PlanError(
-                f"got groups={groups} for a network with {len(stages)} stages of its own; groups "
-                "cut isotropic networks only. Leave it out, or use skippable=... or blocks=..."
+                f"got groups={groups} for a network with {len(stages)} stages of its own; expected an "
+                "isotropic network, with one row of blocks. Leave groups out, or use "
+                "skippable=... or blocks=..."
             )
         return list(stages)
     row = stages[0].blocks

@@ -13,13 +13,25 @@ from .errors import ModelError
 
 
 def input_size(model: nn.Module) -> tuple[int, int, int] | None:
-    """Channels, height and width from a timm model's data config; ``None`` for other models."""
+    """Channels, height and width that a timm model was made for; ``None`` for other models.
+
+    The data config tells what the pretrained weights were trained with; a model made with another
+    ``img_size`` or ``in_chans`` says so in its layers.
+    """
     config = getattr(model, "pretrained_cfg", None)
     if not isinstance(config, dict) or "timm" not in sys.modules:
         return None
     from timm.data import resolve_model_data_config
 
     channels, height, width = resolve_model_data_config(model)["input_size"]
+    made_for = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if isinstance(made_for, tuple):
+        height, width = made_for
+    first = config.get("first_conv")
+    if isinstance(first, str):
+        weight = getattr(model.get_submodule(first), "weight", None)
+        if isinstance(weight, torch.Tensor) and weight.ndim == 4:
+            channels = weight.shape[1]
     return int(channels), int(height), int(width)
 
 

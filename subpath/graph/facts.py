@@ -62,7 +62,11 @@ def shape_copy(model: nn.Module) -> nn.Module:
         for value in vars(module).values():
             for tensor in tensors_in(value):
                 memo[id(tensor)] = _to_meta(tensor)
-    return copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, memo)
+    for module in copied.modules():  # a user's hooks are for real calls
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            hooks.clear()
+    return copied
 
 
 def propagate(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from .behaviour import is_normalisation
 from .blocks import CallTree
@@ -76,4 +77,5 @@ def read_opened(
 def is_torch_layer(module: nn.Module) -> bool:
     """Whether ``module`` is one of torch's own layers, which are called whole."""
     containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-    return type(module).__module__.startswith("torch.nn") and not isinstance(module, containers)
+    written = parametrize.type_before_parametrizations(module)
+    return written.__module__.startswith("torch.nn") and not isinstance(module, containers)

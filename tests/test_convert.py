@@ -1,0 +1,309 @@
+"""Arguments, switching and refusals of a conversion, on small networks."""
+
+from __future__ import annotations
+
+import copy
+import threading
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+import subpath
+from families import Network
+from subpath.adaptive.model import AdaptiveModel
+from subpath.errors import (
+    ConversionError,
+    LostBehaviourError,
+    ModelError,
+    NoResidualError,
+    PlanError,
+    SkipConfigError,
+    SubpathError,
+    TraceError,
+)
+from subpath.plan import Plan
+from toys import PostActivation, conv
+
+RESNET = Network("resnet18", (2, 2, 2, 2))
+VIT = Network("vit_tiny_patch16_224", (3, 3, 3, 3), arguments={"img_size": 64})
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return RESNET.images()
+
+
+@pytest.fixture
+def adaptive() -> AdaptiveModel:
+    return subpath.convert(RESNET.build())
+
+
+@pytest.mark.parametrize(("groups", "depths"), [(1, [12]), (2, [6, 6]), (5, [3, 3, 2, 2, 2])])
+def test_groups_cut_an_isotropic_network(groups: int, depths: list[int]) -> None:
+    plan = subpath.plan(VIT.build(), groups=groups)
+    assert [len(stage.blocks) for stage in plan.stages] == depths
+
+
+@pytest.mark.parametrize(
+    ("skippable", "counts"),
+    [(1, [1, 1, 1, 1]), (0.5, [1, 2, 3, 1]), (0.34, [1, 1, 2, 1]), ([0, 1, 5, 2], [1, 5, 2])],
+)
+def test_skippable_says_how_many_blocks(skippable: float, counts: list[int]) -> None:
+    with torch.device("meta"):
+        plan = subpath.plan(timm.create_model("resnet50"), skippable=skippable)
+    assert [len(stage.skippable) for stage in plan.stages] == counts
+
+
+def test_blocks_names_the_exact_blocks() -> None:
+    model = subpath.convert(RESNET.build(), blocks=["layer1.0", "layer3.1"])
+    assert [stage.skippable for stage in model.stages] == [("layer1.0",), ("layer3.1",)]
+
+
+def test_twin_norms_can_be_left_out_or_be_everywhere() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("resnet50")
+        none = subpath.plan(model, twin_norms="none")
+        every = subpath.plan(model, twin_norms="all")
+    assert none.twin_norms == ()
+    # 53 norms in ResNet-50; each of the 7 skippable blocks keeps its 3 to itself.
+    assert len(every.twin_norms) == 53 - 7 * 3
+
+
+def test_a_plan_cuts_another_copy_the_same_way(images: torch.Tensor) -> None:
+    first = subpath.convert(RESNET.build(), skippable=[1, 0, 1, 0], twin_norms="none")
+    again = subpath.convert(RESNET.build(), plan=Plan.from_json(first.plan.to_json()))
+    assert again.plan == first.plan
+    with torch.no_grad():
+        for config in first.skip_configs():
+            assert torch.equal(first(images, skip=config), again(images, skip=config))
+
+
+def test_three_ways_to_choose_a_config(adaptive: AdaptiveModel, images: torch.Tensor) -> None:
+    with torch.no_grad():
+        whole, base = adaptive(images, skip="FFFF"), adaptive(images, skip="TTTT")
+        assert not torch.equal(whole, base)
+        assert torch.equal(adaptive(images), whole)
+        with adaptive.using("TTTT"):
+            assert torch.equal(adaptive(images), base)
+            assert torch.equal(adaptive(images, skip="FFFF"), whole)
+        assert torch.equal(adaptive(images), whole)
+        adaptive.skip = "TTTT"
+        assert torch.equal(adaptive(images), base)
+        with adaptive.using("FFFF"):
+            assert torch.equal(adaptive(images), whole)
+
+
+def test_using_restores_after_an_error(adaptive: AdaptiveModel) -> None:
+    with pytest.raises(RuntimeError, match="inside"), adaptive.using("TTTT"):
+        raise RuntimeError("inside")
+    assert adaptive.skip == "FFFF"
+
+
+def test_using_is_not_seen_by_other_threads(adaptive: AdaptiveModel) -> None:
+    seen: list[str] = []
+    with adaptive.using("TTTT"):
+        thread = threading.Thread(target=lambda: seen.append(adaptive.skip))
+        thread.start()
+        thread.join()
+    assert seen == ["FFFF"]
+
+
+def test_repr_shows_that_a_switch_took_effect(adaptive: AdaptiveModel) -> None:
+    assert "skip='FFFF': 100.0% of the MACs" in repr(adaptive)
+    adaptive.skip = "TFFF"
+    assert "T  layer1: skips 1 of 2 blocks" in repr(adaptive)
+    assert "100.0%" not in repr(adaptive)
+
+
+@pytest.mark.parametrize("wrong", ["TT", "TTTTT", "TFFX", "tfff", "", 3, True, ["T"]])
+def test_wrong_configs_are_refused(adaptive: AdaptiveModel, wrong: str) -> None:
+    with pytest.raises(SkipConfigError, match="expected"):
+        adaptive(RESNET.images(), skip=wrong)
+    with pytest.raises(SkipConfigError, match="expected"):
+        adaptive.skip = wrong
+    with pytest.raises(SkipConfigError, match="expected"):
+        adaptive.subnet(wrong)
+
+
+def test_weights_can_be_replaced_in_any_way(adaptive: AdaptiveModel, images: torch.Tensor) -> None:
+    adaptive(images, skip="TTTT")  # compiled before the weights change
+    other = subpath.convert(timm.create_model("resnet18").eval())
+    adaptive.load_state_dict(other.state_dict(), assign=True)
+    with torch.no_grad():
+        for config in ("FFFF", "TTTT"):
+            assert torch.equal(adaptive(images, skip=config), other(images, skip=config))
+    adaptive.fc = nn.Linear(512, 7)
+    assert adaptive(images, skip="TFTF").shape == (2, 7)
+    adaptive.reset_classifier(5)
+    assert adaptive(images).shape == (2, 5)
+    assert adaptive.num_classes == 5
+
+
+def test_a_deep_copy_shares_nothing(adaptive: AdaptiveModel, images: torch.Tensor) -> None:
+    adaptive.skip = "TTTT"
+    copied = copy.deepcopy(adaptive)
+    with torch.no_grad():
+        before = adaptive(images)
+        assert torch.equal(copied(images), before)
+        for parameter in copied.parameters():
+            parameter.zero_()
+        assert torch.equal(adaptive(images), before)
+
+
+def test_a_subnet_is_an_ordinary_module(adaptive: AdaptiveModel, images: torch.Tensor) -> None:
+    original = RESNET.build()
+    subnet = adaptive.subnet("TTTT")
+    assert subnet.state_dict().keys() < original.state_dict().keys()
+    assert {p.data_ptr() for p in subnet.parameters()} < {p.data_ptr() for p in adaptive.parameters()}
+    assert "subpath" not in subnet.code
+    own = adaptive.subnet("TTTT", copy_weights=True)
+    with torch.no_grad():
+        assert torch.equal(subnet(images), adaptive(images, skip="TTTT"))
+        for parameter in own.parameters():
+            parameter.zero_()
+        assert torch.equal(subnet(images), adaptive(images, skip="TTTT"))
+    batch = subnet(images[:1])
+    assert batch.shape == (1, 1000)
+
+
+def test_train_and_eval_mode_reach_every_part(adaptive: AdaptiveModel) -> None:
+    assert not any(module.training for module in adaptive.modules())
+    adaptive.train()
+    assert all(module.training for module in adaptive.modules())
+    adaptive.eval()
+    assert not any(module.training for module in adaptive.modules())
+
+
+def test_frozen_norms_stay_frozen(images: torch.Tensor) -> None:
+    model = RESNET.build().train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    adaptive = subpath.convert(model)
+    with torch.no_grad():
+        assert torch.equal(adaptive(images), model(images))
+
+
+@pytest.mark.parametrize("name", ["densenet121", "vgg11"])
+def test_networks_without_identity_shortcuts_are_refused(name: str) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(NoResidualError, match="Found 0 identity shortcuts"):
+        subpath.convert(model)
+
+
+def test_concatenations_are_named_as_the_reason() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("densenet121")
+    # 58 dense layers (6 + 12 + 24 + 16) that concatenate all before them, and one cat a block.
+    with pytest.raises(NoResidualError, match="62 that are concatenations"):
+        subpath.convert(model)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"groups": 4},
+        {"skippable": 2},
+        {"skippable": 1.0},
+        {"skippable": -1},
+        {"skippable": [1, 1]},
+        {"blocks": ["layer1.7"]},
+        {"blocks": ["layer2.0"]},
+        {"blocks": []},
+        {"blocks": ["layer1.0", "layer1.1"]},
+        {"blocks": ["layer1.1"], "skippable": 1},
+        {"twin_norms": "some"},
+    ],
+    ids=str,
+)
+def test_arguments_that_do_not_fit_are_refused(arguments: dict[str, object]) -> None:
+    model = RESNET.build()
+    with pytest.raises(PlanError, match="expected"):
+        subpath.convert(model, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_plan_for_another_network_is_refused() -> None:
+    plan = subpath.plan(RESNET.build())
+    with pytest.raises(PlanError, match="another network"):
+        subpath.convert(VIT.build(), plan=plan)
+    with pytest.raises(PlanError, match="plan alone"):
+        subpath.convert(RESNET.build(), plan=plan, groups=2)
+
+
+def test_hooks_that_would_be_lost_are_refused() -> None:
+    model = RESNET.build()
+    handle = model.layer1[1].register_forward_hook(lambda *_: None)
+    with pytest.raises(LostBehaviourError, match=r"layer1\.1"):
+        subpath.convert(model)
+    handle.remove()
+    model.register_forward_pre_hook(lambda *_: None)
+    with pytest.raises(LostBehaviourError, match="itself"):
+        subpath.convert(model)
+
+
+def test_hooks_of_modules_that_are_called_whole_still_run(images: torch.Tensor) -> None:
+    model, calls = RESNET.build(), []
+    model.layer1[1].conv1.register_forward_hook(lambda *_: calls.append("conv1"))
+    adaptive = subpath.convert(model)
+    adaptive(images)
+    assert calls == ["conv1"]
+    adaptive(images, skip="TFFF")  # the hooked convolution is in the skippable sub-path
+    assert calls == ["conv1"]
+
+
+def test_parametrisations_are_kept_or_refused(images: torch.Tensor) -> None:
+    model = RESNET.build()
+    parametrizations.spectral_norm(model.layer1[1].conv1)
+    model.eval()
+    adaptive = subpath.convert(model)  # on a leaf: kept
+    with torch.no_grad():
+        assert torch.equal(adaptive(images), model(images))
+    opened = nn.Sequential(conv(3, 8), _Gained(8), _Gained(8))
+    nn.utils.parametrize.register_parametrization(opened[2], "gain", nn.Identity())
+    with pytest.raises(LostBehaviourError, match="parametrisations on 2"):
+        subpath.convert(opened, torch.zeros(2, 3, 8, 8))
+
+
+def test_models_that_cannot_be_converted_say_why() -> None:
+    with pytest.raises(ModelError, match="example_input"):
+        subpath.convert(nn.Sequential(conv(3, 8), PostActivation(8, 8), PostActivation(8, 8)))
+    with pytest.raises(ConversionError, match="already converted"):
+        subpath.convert(subpath.convert(RESNET.build()))
+    with pytest.raises(TraceError, match="cannot trace"):
+        subpath.convert(_Choosy(), torch.zeros(2, 3, 8, 8))
+    with pytest.raises(TraceError, match="does not run"):
+        subpath.convert(RESNET.build(), torch.zeros(2, 5, 64, 64))
+
+
+def test_inputs_by_name_and_pickles(adaptive: AdaptiveModel, images: torch.Tensor) -> None:
+    import pickle
+
+    with torch.no_grad():
+        assert torch.equal(adaptive(x=images), adaptive(images))
+    with pytest.raises(SubpathError, match="by name"):
+        adaptive(images, mask=None)
+    with pytest.raises(SubpathError, match="pickle"):
+        pickle.dumps(adaptive)
+
+
+class _Gained(nn.Module):
+    """A residual block that reads a parameter of its own in its forward."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = conv(width, width)
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.inner(x) * self.gain
+
+
+class _Choosy(nn.Module):
+    """A forward with control flow on values."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
