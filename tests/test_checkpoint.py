@@ -1,0 +1,335 @@
+"""Save and load: the same model comes back, and nothing damaged, foreign or unfit gets in."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import subpath
+from subpath import checkpoint, zoo
+from subpath.checkpoint import Architecture
+from subpath.errors import CheckpointError
+from toys import PostActivation, randomise
+
+ARGUMENTS = {"channels": [4, 8, 8, 8], "num_classes": 5, "in_chans": 1}
+SIZE = (1, 32, 32)
+
+
+class Net(nn.Module):
+    """One stage; the weight of the head is also a parameter of its own, and one of a buffer."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.a = nn.Sequential(*(PostActivation(width, width) for _ in range(2)))
+        self.head = nn.Linear(width, width)
+        self.tied = nn.Linear(width, width)
+        self.tied.weight = self.head.weight
+        self.register_buffer("scale", torch.ones(4))
+        self.register_buffer("half_scale", self.scale[:2])
+
+    def forward(self, x):
+        return self.tied(self.head(self.a(self.stem(x)).mean((2, 3)))) * self.scale[0]
+
+
+def small(**arguments):
+    network = zoo.create_model("resnet18", **{**ARGUMENTS, **arguments})
+    model = subpath.convert(randomise(network), torch.zeros(2, *SIZE))
+    with torch.no_grad():  # twins that differ from their originals
+        for name, parameter in model.named_parameters():
+            if name.startswith("twin_norms"):
+                parameter.add_(0.3)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    torch.manual_seed(0)
+    model, directory = small(), tmp_path_factory.mktemp("saved")
+    subpath.save(model, directory, Architecture("resnet18", ARGUMENTS), SIZE)
+    return model, directory
+
+
+@pytest.fixture
+def saved(made, tmp_path):
+    model, directory = made
+    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
+    return model, tmp_path
+
+
+def description(directory: Path) -> dict:
+    return json.loads((directory / "subpath.json").read_text())
+
+
+def rewrite(directory: Path, **changes) -> None:
+    text = json.dumps({**description(directory), **changes})
+    (directory / "subpath.json").write_text(text)
+
+
+def weights_of(directory: Path) -> Path:
+    (path,) = directory.glob("*.safetensors")
+    return path
+
+
+def put_weights(directory: Path, tensors: dict) -> None:
+    """Other weights, with a digest that fits them."""
+    weights_of(directory).unlink()
+    save_file(tensors, directory / "new")
+    digest = checkpoint._digest(directory / "new")
+    name = f"model-{digest[:12]}.safetensors"
+    (directory / "new").rename(directory / name)
+    rewrite(directory, weights=name, sha256=digest)
+
+
+def test_load_gives_back_the_same_model(saved):
+    model, directory = saved
+    again = subpath.load(directory)
+    assert again.plan == model.plan
+    assert not again.training
+    before, after = model.state_dict(), again.state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    x = torch.randn(3, *SIZE)
+    for skip in ("FFFF", "TTTT", "TFFT"):
+        assert torch.equal(model(x, skip=skip), again(x, skip=skip))
+
+
+def test_the_files_are_plain(saved):
+    model, directory = saved
+    assert {path.suffix for path in directory.iterdir()} == {".json", ".safetensors"}
+    text = description(directory)
+    assert text["format_version"] == 1
+    assert text["architecture"] == {"name": "resnet18", "arguments": ARGUMENTS}
+    assert text["input_size"] == list(SIZE)
+    assert text["plan"] == model.plan.to_dict()
+    assert text["libraries"]["torch"] == torch.__version__
+    tensors = load_file(weights_of(directory))  # another reader than ours
+    assert set(tensors) == set(model.state_dict())
+
+
+def test_a_plan_of_ones_own_comes_back(tmp_path):
+    network = zoo.create_model("resnet18", **ARGUMENTS)
+    model = subpath.convert(
+        network, torch.zeros(2, *SIZE), blocks=["layer1.1", "layer3.1"], twin_norms="all"
+    )
+    subpath.save(model, tmp_path, Architecture("resnet18", ARGUMENTS), SIZE)
+    again = subpath.load(tmp_path)
+    assert again.plan == model.plan
+    assert [stage.skippable for stage in again.stages] == [("layer1.1",), ("layer3.1",)]
+
+
+def test_half_precision_stays(made, tmp_path):
+    model = copy.deepcopy(made[0]).to(torch.bfloat16)
+    subpath.save(model, tmp_path, Architecture("resnet18", ARGUMENTS), SIZE)
+    again = subpath.load(tmp_path)
+    assert again.get_parameter("conv1.weight").dtype == torch.bfloat16
+    x = torch.randn(2, *SIZE).bfloat16()
+    assert torch.equal(model(x, skip="TTTT"), again(x, skip="TTTT"))
+
+
+def test_shared_and_overlapping_tensors(tmp_path):
+    network = randomise(Net())
+    x = torch.randn(2, 3, 8, 8)
+    model = subpath.convert(network, x).eval()
+    subpath.save(model, tmp_path, input_size=(3, 8, 8))
+    assert description(tmp_path)["shared"] == {"tied.weight": "head.weight"}
+    assert "tied.weight" not in load_file(weights_of(tmp_path))
+    again = subpath.load(tmp_path, Net())
+    assert again.get_parameter("tied.weight") is again.get_parameter("head.weight")
+    assert torch.equal(again.get_buffer("half_scale"), model.get_buffer("half_scale"))
+    assert torch.equal(again(x, skip="T"), model(x, skip="T"))
+
+
+def test_other_networks_must_be_given(tmp_path):
+    model = subpath.convert(Net(), torch.zeros(2, 3, 8, 8))
+    for architecture in (None, Architecture("os:getcwd")):
+        subpath.save(model, tmp_path, architecture, (3, 8, 8))
+        with pytest.raises(CheckpointError, match=r"subpath\.load\(directory, model=network\)"):
+            subpath.load(tmp_path)
+        subpath.load(tmp_path, Net())
+
+
+@pytest.mark.parametrize("arguments", [{"pretrained": True}, {"checkpoint_path": "x.pth"}])
+def test_arguments_that_read_other_files_are_refused_both_ways(saved, arguments):
+    model, directory = saved
+    name = next(iter(arguments))
+    with pytest.raises(CheckpointError, match=name):
+        subpath.save(model, directory, Architecture("resnet18", arguments), SIZE)
+    rewrite(directory, architecture={"name": "resnet18", "arguments": {**ARGUMENTS, **arguments}})
+    with pytest.raises(CheckpointError, match=name):
+        subpath.load(directory)
+
+
+def test_arguments_that_json_cannot_hold_are_refused(made, tmp_path):
+    with pytest.raises(CheckpointError, match="JSON cannot hold"):
+        subpath.save(made[0], tmp_path, Architecture("resnet18", {"norm_layer": nn.BatchNorm2d}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_key_that_does_not_fit_is_named(saved):
+    _, directory = saved
+    tensors = load_file(weights_of(directory))
+    del tensors["layer1.0.bn1.weight"], tensors["twin_norms.3.layer4.0.bn2.bias"]
+    tensors["layer9.weight"] = torch.zeros(3)
+    tensors["fc.bias"] = torch.zeros(7)
+    tensors["bn1.weight"] = tensors["bn1.weight"].to(torch.int32)
+    put_weights(directory, tensors)
+    with pytest.raises(CheckpointError) as caught:
+        subpath.load(directory)
+    message = str(caught.value)
+    assert "missing: layer1.0.bn1.weight, twin_norms.3.layer4.0.bn2.bias" in message
+    assert "unexpected: layer9.weight" in message
+    assert "fc.bias (got float32[7], expected float32[5])" in message
+    assert "bn1.weight (got int32[64], expected float32[64])" in message
+
+
+def test_a_plan_for_another_network_is_refused(saved):
+    _, directory = saved
+    plan = description(directory)["plan"]
+    plan["stages"][1]["skippable"] = ["layer2.7"]
+    plan["stages"][1]["blocks"][-1] = "layer2.7"
+    rewrite(directory, plan=plan)
+    with pytest.raises(CheckpointError, match=r"layer2\.7"):
+        subpath.load(directory)
+
+
+def test_weights_of_a_wider_network_are_refused(saved):
+    _, directory = saved
+    wider = zoo.create_model("resnet18", **{**ARGUMENTS, "channels": [8, 8, 8, 8]})
+    with pytest.raises(CheckpointError, match=r"layer1\.0\.conv1\.weight"):
+        subpath.load(directory, wider)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_a_truncated_weights_file_is_refused(saved, part):
+    _, directory = saved
+    path = weights_of(directory)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(CheckpointError, match="damaged"):
+        subpath.load(directory)
+
+
+def test_one_changed_byte_is_noticed(saved):
+    _, directory = saved
+    content = bytearray(weights_of(directory).read_bytes())
+    content[-5] ^= 1
+    weights_of(directory).write_bytes(content)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        subpath.load(directory)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "{}", '{"format_version": 1}', '{"format_version": 99}', "\x00\xff"],
+)
+def test_a_foreign_description_is_refused(saved, text):
+    _, directory = saved
+    (directory / "subpath.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"subpath\.json"):
+        subpath.load(directory)
+
+
+@pytest.mark.parametrize("key", ["plan", "weights", "architecture", "shared", "sha256"])
+@pytest.mark.parametrize("value", [3, "text", [1, 2], {"a": {"b": 1}}])
+def test_a_wrong_value_anywhere_is_refused(saved, key, value):
+    _, directory = saved
+    rewrite(directory, **{key: value})
+    with pytest.raises(CheckpointError):
+        subpath.load(directory)
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "sub/model.safetensors"])
+def test_file_names_never_lead_outside(saved, name):
+    _, directory = saved
+    inside = directory / "run"
+    inside.mkdir()
+    text = description(directory)
+    weights_of(directory).rename(directory / "outside.safetensors")
+    (inside / "subpath.json").write_text(json.dumps({**text, "weights": name}))
+    with pytest.raises(CheckpointError, match="same directory"):
+        subpath.load(inside)
+
+
+def test_a_directory_without_a_checkpoint(tmp_path):
+    for directory in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(CheckpointError, match=r"no subpath\.json"):
+            subpath.load(directory)
+
+
+def test_a_save_that_breaks_off_leaves_the_old_model(saved, monkeypatch):
+    model, directory = copy.deepcopy(saved[0]), saved[1]
+    old = {key: value.clone() for key, value in model.state_dict().items()}
+    replace = Path.replace
+    for stop in (1, 2, 3):  # the weights, their name, the description
+        calls = iter(range(1, 9))
+
+        def broken(self, target, calls=calls, stop=stop):
+            if next(calls) == stop:
+                raise OSError(28, "No space left on device")
+            return replace(self, target)
+
+        with torch.no_grad():
+            model.get_parameter("fc.weight").add_(1)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", broken)
+            with pytest.raises(CheckpointError, match="No space left"):
+                subpath.save(model, directory, Architecture("resnet18", ARGUMENTS), SIZE)
+        again = subpath.load(directory).state_dict()
+        assert all(torch.equal(again[key], old[key]) for key in old)
+    subpath.save(model, directory, Architecture("resnet18", ARGUMENTS), SIZE)
+    assert torch.equal(
+        subpath.load(directory).state_dict()["fc.weight"], model.state_dict()["fc.weight"]
+    )
+    assert len(list(directory.glob("*.safetensors"))) == 1
+
+
+def test_written_files_have_ordinary_permissions(tmp_path):
+    (tmp_path / "plain").write_text("x")
+    checkpoint.write_atomically(tmp_path / "ours", "x")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert sorted(os.listdir(tmp_path)) == ["ours", "plain"]
+
+
+@pytest.mark.parametrize("form", ["mapping", "safetensors", "pth", "nested"])
+def test_weights_of_the_original_reach_the_twins(made, tmp_path, form):
+    source = randomise(zoo.create_model("resnet18", **ARGUMENTS), seed=5)
+    state = source.state_dict()
+    weights = state
+    if form == "safetensors":
+        weights = tmp_path / "w.safetensors"
+        save_file(state, weights)
+    elif form in ("pth", "nested"):
+        weights = tmp_path / "w.pth"
+        torch.save(state if form == "pth" else {"state_dict": state, "epoch": 3}, weights)
+    model = copy.deepcopy(made[0])
+    checkpoint.load_original(model, weights)
+    expected = subpath.convert(source, torch.zeros(2, *SIZE)).state_dict()
+    got = model.state_dict()
+    assert list(got) == list(expected)
+    assert all(torch.equal(got[key], expected[key]) for key in expected)
+
+
+def test_unfit_weights_of_the_original_change_nothing(made):
+    model, _ = made
+    before = copy.deepcopy(model.state_dict())
+    weights = zoo.create_model("resnet18", **{**ARGUMENTS, "num_classes": 6}).state_dict()
+    del weights["bn1.bias"]
+    with pytest.raises(CheckpointError, match=r"missing: bn1\.bias.*fc\.weight.*fc\.bias"):
+        checkpoint.load_original(model, weights)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_pickles_that_hold_more_than_tensors_are_refused(made, tmp_path):
+    torch.save({"model": small}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"w\.pth"):
+        checkpoint.load_original(made[0], tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="not there"):
+        checkpoint.load_original(made[0], tmp_path / "nothing.pth")
