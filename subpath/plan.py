@@ -303,9 +303,7 @@ def _choose_twins(
     twin_norms: Twins,
 ) -> tuple[TwinNorm, ...]:
     if twin_norms not in ("mandatory", "all", "none"):
-        raise PlanError(
-            f"got twin_norms={twin_norms!r}; expected 'mandatory', 'all' or 'none'"
-        )
+        raise PlanError(f"got twin_norms={twin_norms!r}; expected 'mandatory', 'all' or 'none'")
     if twin_norms == "none":
         return ()
     skipped = {n for stage, names in kept for b in stage.blocks if b.name in names for n in b.nodes}
@@ -335,9 +333,7 @@ def _projections(
 ) -> frozenset[fx.Node]:
     """What projection shortcuts compute (ResNet's ``downsample``)."""
     blocks = (block for stage, _ in kept for block in stage.blocks if block.block is None)
-    return frozenset(
-        node for block in blocks for node in tree.residual.projections(block.nodes)
-    )
+    return frozenset(node for block in blocks for node in tree.residual.projections(block.nodes))
 
 
 def _to_open(

@@ -71,9 +71,7 @@ class CallTree:
     def removable(self) -> dict[Call, Block]:
         """The calls that become identities when their units are closed, outer calls first."""
         owners = {
-            call: None
-            for add in self.residual.units
-            for call in self.residual.traced.calls[add]
+            call: None for add in self.residual.units for call in self.residual.traced.calls[add]
         }
         found = {call: self._as_block(call) for call in owners}
         return {call: block for call, block in found.items() if block is not None}
@@ -108,7 +106,9 @@ class CallTree:
         """The size handed to a block that hands it on (the outputs have the inputs' shapes)."""
         facts = self.residual.traced.facts
         handed_in = {p for n in inside for p in n.all_input_nodes if p not in inside}
-        equal = (p for p in handed_in if not facts[p].is_flow and facts[p].value == facts[node].value)
+        equal = (
+            p for p in handed_in if not facts[p].is_flow and facts[p].value == facts[node].value
+        )
         return max(equal, key=self.residual.order.__getitem__, default=None)
 
     def _depends_on_flow(self, node: fx.Node, inside: frozenset[fx.Node]) -> bool:

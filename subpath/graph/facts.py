@@ -129,7 +129,7 @@ class _MacCounter(TorchDispatchMode):
     """Counts with the formulas of ``torch.utils.flop_counter`` (two per multiply-add)."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
 
     def __torch_dispatch__(

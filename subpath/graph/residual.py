@@ -283,7 +283,10 @@ class ResidualGraph:
         if not isinstance(source, fx.Node) or node in self.units:
             return None
         shape = self.shape(source)
-        if shape is None or torch.Size(shape).numel() != torch.Size(self.shape(node) or (0,)).numel():
+        if (
+            shape is None
+            or torch.Size(shape).numel() != torch.Size(self.shape(node) or (0,)).numel()
+        ):
             return None
         if any(facts[p].is_flow for p in node.all_input_nodes if p is not source):
             return None

@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import TraceError
-from .facts import Fact, shape_copy, propagate
+from .facts import Fact, propagate, shape_copy
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TracedGraph:
     @property
     def opened(self) -> frozenset[str]:
         """Paths of the modules whose own forward was traced through (without the root)."""
-        opened = set()
+        opened: set[str] = set()
         for node, stack in self.calls.items():
             own = stack[:-1] if node.op == "call_module" else stack
             opened.update(call.path for call in own)
