@@ -48,7 +48,7 @@ def parts() -> st.SearchStrategy[Part]:
 
 @st.composite
 def networks(draw: st.DrawFn) -> Toy:
-    """Networks of 2 or 3 stages, at least one of them with a block to skip.
+    """Networks of 2 or 3 stages, two of them with identity shortcuts, one with a block to skip.
 
     The stages are children of the network, or of one container, or have their downsampling layer
     inside them.
@@ -75,7 +75,8 @@ def expected_skippable(known: Known) -> tuple[str, ...]:
 
 
 def _has_something_to_skip(found: list[Part]) -> bool:
-    return any(part.depth > 1 for part in found)
+    hierarchical = sum(part.depth > part.projects for part in found) > 1
+    return hierarchical and any(part.depth > 1 for part in found)
 
 
 def _blocks(part: Part) -> nn.Sequential:
