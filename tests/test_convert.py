@@ -307,3 +307,28 @@ class _Choosy(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if x.sum() > 0 else -x
+
+
+class _InPlaceAfterStage(nn.Module):
+    """A network whose stage output is changed in place by the layer that takes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = nn.Sequential(conv(3, 4), _Gained(4), _Gained(4))
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.stage(x)).mean((2, 3))
+
+
+def test_stage_outputs_are_what_the_stage_made() -> None:
+    model, images = _InPlaceAfterStage().eval(), torch.randn(2, 3, 8, 8)
+    adaptive = subpath.convert(model, images)
+    with torch.no_grad():
+        output, (whole,) = adaptive.forward_features_of_stages(images, skip="F")
+        assert torch.equal(output, model(images))
+        assert torch.equal(whole, model.stage(images))
+        output, (skipped,) = adaptive.forward_features_of_stages(images, skip="T")
+        assert torch.equal(skipped, model.stage[1](model.stage[0](images)))
+        assert torch.equal(output, adaptive(images, skip="T"))
+    assert whole.min() < 0

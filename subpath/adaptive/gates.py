@@ -145,8 +145,8 @@ def _fold(
     copies: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(gated.graph, copies)
     closed = [gate for gate in gated.gates if config.skips(gate.stage)]
-    ends = [copies[end] for end in gated.ends]
-    graph.output((output, tuple(ends)) if features else output)
+    ends = tuple(_unchanging(graph, copies[e], e, gated.facts) for e in gated.ends if features)
+    graph.output((output, ends) if features else output)
     origin = {copy: node for node, copy in copies.items()}
     stands_for: dict[fx.Node, fx.Node] = {}
     for gate in closed:
@@ -194,6 +194,16 @@ def _live(
                 needed.add(parent)
                 if parent in facts:
                     storages.update(facts[parent].storages)
+
+
+def _unchanging(
+    graph: fx.Graph, copied: fx.Node, node: fx.Node, facts: Mapping[fx.Node, Fact]
+) -> fx.Node:
+    """The value of ``node`` as it is when it is made: a copy if a later call writes into it."""
+    if not _is_written(node, facts):
+        return copied
+    with graph.inserting_after(copied):
+        return graph.call_method("clone", (copied,))
 
 
 def _is_written(node: fx.Node, facts: Mapping[fx.Node, Fact]) -> bool:
