@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import options
 from .output import only_results_on_stdout, show, show_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..plan import Plan
 
 
 def inspect(
@@ -26,7 +33,7 @@ def inspect(
     from .. import report
     from .network import example, maker, without_weights
 
-    def read(network: Any) -> tuple[list[int], Any]:
+    def read(network: nn.Module) -> tuple[list[int], Plan]:
         inputs = example(network, size)
         return list(inputs.shape[1:]), subpath.plan(network, inputs, **cut.arguments())
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import CheckpointError, PlanError
 from . import options
 from .output import only_results_on_stdout, show, show_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..plan import Plan
 
 
 def report(
@@ -61,7 +66,7 @@ def report(
         size = size or run.input_size
         how = {"plan": run.plan}
 
-    def count(network: Any) -> tuple[Any, measure.MacTable]:
+    def count(network: nn.Module) -> tuple[Plan, measure.MacTable]:
         inputs = example(network, size)
         adaptive = subpath.convert(network.eval(), inputs, **how)
         if weights is not None and run is None:

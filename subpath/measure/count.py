@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import fx, nn
 
 from ..errors import MeasureError
+from .fvcore_quietly import FlopCountAnalysis
 from .operators import HANDLES, NO_ARITHMETIC
 
 

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fvcore.nn.jit_handles import einsum_flop_jit
+from .fvcore_quietly import einsum_flop_jit
 
 Handle = Callable[[Sequence[Any], Sequence[Any]], int]
 
