@@ -1,0 +1,97 @@
+"""What the documents show is true: Python blocks run, links lead somewhere, tables are ours."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
+
+
+WITH_CODE = [page for page in PAGES if blocks(page, "python")]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
+def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    namespace: dict[str, object] = {}
+    for number, block in enumerate(blocks(page, "python")):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
+
+
+def test_readme_has_code_and_docs_too() -> None:
+    assert {"README.md", "usage.md"} <= {page.name for page in WITH_CODE}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_files_that_are_named_are_there(page: Path) -> None:
+    """Every path of the repository that a page names in code is there."""
+    named = re.findall(r"`((?:subpath|tests|docs|recipes)/[\w./-]+)`", page.read_text())
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+def test_readme_s_report_is_what_the_command_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from subpath.cli.app import main
+
+    (shown,) = (b for b in blocks(ROOT / "README.md", "text") if "subpath report" in b)
+    command, *lines = shown.splitlines()
+    monkeypatch.setattr(sys, "argv", command.removeprefix("$ ").split())
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) > 10
+    for line in lines:
+        assert line in printed or line.strip() == "..."
+
+
+def test_readme_s_lines_need_python_and_pip_alone() -> None:
+    lines = blocks(ROOT / "README.md", "bash")
+    assert len(lines) == 2
+    for line in lines:
+        assert line.count("\n") == 1
+        words = {part.split()[0] for part in line.split("&&")}
+        assert words <= {"python3", ".venv/bin/pip", ".venv/bin/subpath", ".venv/bin/pytest"}
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=\[; ]", d)[0] for d in project["dependencies"]}
+    design = (ROOT / "docs" / "design.md").read_text()
+    told = set(re.findall(r"^\| ([a-z]+) \|", design, re.M)) - {"package", "extra", "room"}
+    assert told == names
+    assert set(re.findall(r"^\| `([a-z]+)` \|", design, re.M)) == set(
+        project["optional-dependencies"]
+    )
+
+
+def test_no_dependency_has_an_upper_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    for dependency in (*project["dependencies"], *(d for extra in extras for d in extra)):
+        assert not re.search(r"<|==|~=", dependency), dependency
+
+
+def test_the_changelog_knows_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"## {project['version']}" in (ROOT / "CHANGELOG.md").read_text()
