@@ -2,7 +2,7 @@
 
 A whole training run::
 
-    model = subpath.convert(network)
+    model = subpath.convert(network, example)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     model.train()
     for epoch in range(10):
@@ -11,7 +11,7 @@ A whole training run::
             losses = two_pass_step(model, images, targets, F.cross_entropy)
             optimiser.step()
         print(epoch, losses.total.item())
-    subpath.save(model, "my-adaptive-network")
+    subpath.save(model, directory)
 """
 
 from .losses import feature_loss, logits_loss, pooled

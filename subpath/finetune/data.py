@@ -173,7 +173,8 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _open(section: DataSection, split: str) -> Images:
-    name = "" if section.name == "folder" else section.name
+    # torchvision's reader closes the files it opens; timm's own leaves that to chance.
+    name = "torch/image_folder" if section.name == "folder" else section.name
     root = Path(section.root or "")
     if not root.exists() and not section.download:
         raise DataError(
@@ -198,8 +199,7 @@ def _open(section: DataSection, split: str) -> Images:
 
 def _check_apart(section: DataSection, train: Images, held_back: Images) -> None:
     """Refuse a held-back split that timm quietly took from the training images."""
-    files, other = _files(train), _files(held_back)
-    common = set(files) & set(other)
+    common = set(_files(train)) & set(_files(held_back))
     if common:
         raise DataError(
             f"got {len(common)} images that are in both {section.train_split!r} and "
@@ -217,14 +217,12 @@ def _check_apart(section: DataSection, train: Images, held_back: Images) -> None
 
 
 def _files(dataset: Images) -> list[str]:
-    reader = getattr(dataset, "reader", dataset)
-    samples = getattr(reader, "samples", ())
+    samples = getattr(dataset, "samples", ())
     return [str(Path(sample[0]).resolve()) for sample in samples if isinstance(sample[0], str)]
 
 
 def _classes(dataset: Images) -> list[str] | None:
-    reader = getattr(dataset, "reader", dataset)
-    names = getattr(reader, "class_to_idx", None) or getattr(dataset, "class_to_idx", None)
+    names = getattr(dataset, "class_to_idx", None)
     return None if names is None else sorted(names, key=names.__getitem__)
 
 
@@ -259,15 +257,12 @@ def _hold_back(dataset: Images, share: float, seed: int) -> tuple[_Part, _Part]:
 
 
 def _labels(dataset: Images) -> Sequence[int]:
-    reader = getattr(dataset, "reader", dataset)
-    if hasattr(dataset, "targets"):
-        return [int(label) for label in dataset.targets]
-    if hasattr(reader, "samples"):
-        return [int(sample[1]) for sample in reader.samples]
-    raise DataError(
-        f"got data.held_back for a {type(dataset).__name__}, whose labels cannot be read without "
-        "decoding every image; expected data.held_back_split, a split of the data set"
-    )
+    if not hasattr(dataset, "targets"):
+        raise DataError(
+            f"got data.held_back for a {type(dataset).__name__}, whose labels cannot be read "
+            "without decoding every image; expected data.held_back_split, a split of the data set"
+        )
+    return [int(label) for label in dataset.targets]
 
 
 class _Part(Dataset[tuple[Any, int]]):
