@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from .plan import Plan, StagePlan
+if TYPE_CHECKING:
+    from .plan import Plan, StagePlan
 
 REMARK = (
     "GMACs: 10^9 multiply-adds for one input, one multiply-add counted as one; "

@@ -1,0 +1,52 @@
+"""The contents page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+import subpath
+
+NAMES = [
+    "AdaptiveModel",
+    "Plan",
+    "SkipConfig",
+    "StagePlan",
+    "SubpathError",
+    "TwinNorm",
+    "__version__",
+    "convert",
+    "distill",
+    "load",
+    "measure",
+    "plan",
+    "save",
+    "skip_configs",
+]
+
+
+def test_the_names() -> None:
+    assert subpath.__all__ == NAMES
+    assert set(NAMES) <= set(dir(subpath))
+    for name in NAMES:
+        assert getattr(subpath, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        subpath.no_such_name  # noqa: B018
+
+
+def test_functions_stay_functions_whoever_imports_the_modules_of_the_same_name() -> None:
+    import subpath.convert
+    import subpath.plan
+
+    for name in ("convert", "plan", "save", "load", "skip_configs"):
+        assert isinstance(getattr(subpath, name), types.FunctionType)
+    for name in ("distill", "measure"):
+        assert isinstance(getattr(subpath, name), types.ModuleType)
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    program = "import sys, subpath; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
