@@ -490,6 +490,41 @@ class Again(nn.Module):
         return x
 
 
+class UNet(nn.Module):
+    """Stages whose outputs are used again far behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = conv(3, 8)
+        self.encoder = stage(PreActivation, 4, 8, 8)
+        self.down = nn.Conv2d(8, 8, 2, 2)
+        self.middle = stage(Bottleneck, 3, 8, 8)
+        self.decoder = stage(PreActivation, 2, 8, 8)
+        self.out = conv(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        encoded = self.encoder(self.stem(x))
+        up = F.interpolate(self.middle(self.down(encoded)), scale_factor=2)
+        return self.out(self.decoder(up + encoded))
+
+
+class Watched(nn.Module):
+    """Something looks at the output of every block."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.stem = conv(3, 8)
+        self.blocks = nn.ModuleList(PreActivation(8, 8) for _ in range(depth))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        seen = []
+        for block in self.blocks:
+            x = block(x)
+            seen.append(x.mean((2, 3)))
+        return torch.stack(seen)
+
+
 class Dense(nn.Module):
     """Merges by concatenation: nothing can be skipped."""
 
@@ -592,6 +627,8 @@ TOYS: dict[str, Toy] = {
     "choosy branch": Toy(lambda: separate_downsample(ChoosyBranch, (2, 3)), _SEPARATE),
     "transformer": Toy(lambda: Tokens(6), (row("blocks", 6),)),
     "sized tokens": Toy(lambda: SizedTokens(4), (row("blocks", 4),)),
+    "u-net": Toy(UNet, (row("encoder", 4), row("middle", 3), row("decoder", 2))),
+    "watched": Toy(lambda: Watched(4), (row("blocks", 4),)),
     "loop": Toy(lambda: _loop(4), (row("branches", 4),), without_branches),
     "pair loop": Toy(lambda: PairLoop(4), (row("layers", 4),), _pairs),
 }

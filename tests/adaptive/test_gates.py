@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 import torch
@@ -154,3 +154,34 @@ def test_the_original_is_left_as_it_was(toy: Toy) -> None:
     assert [n for n, _ in before] == [n for n, _ in state(model)]
     pairs = zip(before, state(model), strict=True)
     assert all(torch.equal(old, new) for (_, old), (_, new) in pairs)
+
+
+class ByName(nn.Module):
+    """Takes a dict and gives a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = toys.two_stages(toys.PostActivation, (2, 2))
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"logits": self.net(batch["image"])}
+
+
+@pytest.mark.xfail(strict=True, reason="tensors inside containers do not reach the meta device")
+def test_tensors_inside_containers_go_in_and_out() -> None:
+    model = toys.randomise(ByName()).eval()
+    batch = {"image": torch.randn(2, 3, 8, 8)}
+    adaptive = subpath.convert(model, (batch,))
+    assert torch.equal(adaptive(batch)["logits"], model(batch)["logits"])
+
+
+@pytest.mark.xfail(strict=True, reason="only a + b and torch.add(a, b) are seen")
+@pytest.mark.parametrize(
+    "forward", [lambda x, y: sum([x, y]), lambda x, y: torch.add(input=x, other=y)]
+)
+def test_other_spellings_of_a_sum(forward: Callable[..., torch.Tensor]) -> None:
+    class Spelled(toys.ChoosyBranch):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return forward(x, self.norm(x))
+
+    check_every_config(Toy(lambda: toys.separate_downsample(Spelled, (2, 3)), ()))
