@@ -96,7 +96,7 @@ def inspect_view(model: str, input_size: Sequence[int], plan: Plan) -> Renderabl
             branch.add(_labelled(f"{len(twins)} twin norms", _norms(stage, twins), "magenta"))
     if plan.opaque:
         count = _many(len(plan.opaque), "module")
-        branch = tree.add(Text.assemble((f"{count} called whole", "bold red"), ", not looked into"))
+        branch = tree.add(Text.assemble((f"{count} called whole", "bold"), ", not looked into"))
         for reason in dict.fromkeys(item.reason for item in plan.opaque):
             paths = [item.path for item in plan.opaque if item.reason == reason]
             branch.add(Text.assemble((_ranges(paths), "bold"), f": {reason}"))

@@ -18,13 +18,14 @@ app = typer.Typer(
     help="Adaptive depth for any residual network: convert, fine-tune, choose a depth.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help and usage errors take half the time to show
     pretty_exceptions_enable=False,  # what is not a user's error is our bug, and shows itself
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(inspect)
-app.command()(report)
-app.command()(finetune)
-app.command()(evaluate)
+app.command(short_help="Show how a network is cut: stages, sub-paths, norms.")(inspect)
+app.command(short_help="Show GMACs, parameters and accuracy of each config.")(report)
+app.command(short_help="Train super-net and base-net as a recipe says.")(finetune)
+app.command(short_help="Measure accuracy on the held-back data of a run.")(evaluate)
 
 
 def main() -> None:

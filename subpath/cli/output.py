@@ -6,14 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def show(view: RenderableType) -> None:
     """Print something rich on stdout."""
+    from rich.console import Console
+
     Console(highlight=False).print(view)
 
 
@@ -24,6 +26,9 @@ def show_json(document: Any) -> None:
 
 def error(message: str) -> None:
     """Print one message on stderr, wrapped at words on a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console(stderr=True, highlight=False)
     console.print(
         Text.assemble(("error: ", "bold red"), message), soft_wrap=not console.is_terminal

@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Group
-from rich.text import Text
-
-from ..report import REMARK, ConfigRow, config_table
 from .output import show, show_json
 
 if TYPE_CHECKING:
@@ -20,6 +16,12 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
     if json:
         show_json(summary.to_dict())
         return
+
+    from rich.console import Group
+    from rich.text import Text
+
+    from ..report import REMARK, ConfigRow, config_table
+
     full = {c.gmacs for c in summary.configs if set(c.skip) == {"F"}}
     rows = [
         ConfigRow(c.skip, c.gmacs, ratio=c.gmacs / min(full) if full else None, top1=c.top1)
