@@ -1,0 +1,99 @@
+"""``subpath finetune`` and ``subpath evaluate`` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from subpath.cli.app import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(recipe, tmp_path, monkeypatch) -> Path:
+    del recipe["train"], recipe["name"]
+    recipe["finetune"] = {"epochs": 5, "batch_size": 12}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+@pytest.fixture
+def subpath(monkeypatch, capsys):
+    """Runs the command line in this process: exit status, stdout, stderr."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["subpath", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def test_finetune_then_evaluate(folder, subpath):
+    status, out, err = subpath("finetune", "small.yaml", "--set", "finetune.epochs=1", "--json")
+    assert status == 0, err
+    document = json.loads(out)  # and nothing else on stdout
+    assert len(document["skip"]) == 16
+    assert "fine-tuning" in err
+    assert "epoch   1" in err
+    run = folder / "runs" / "small"
+    assert json.loads((run / "summary.json").read_text()) == document
+    assert "epochs: 1" in (run / "recipe.yaml").read_text()
+
+    status, out, err = subpath("evaluate", "runs/small", "--skip", "FFFF", "--skip", "TTTT")
+    assert status == 0, err
+    for skip in ("FFFF", "TTTT"):
+        (line,) = [line for line in out.splitlines() if skip in line]
+        assert f"{document['skip'][skip]['top1']:.2f}" in line
+    assert "TFFF" not in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+    status, out, err = subpath("finetune", "small.yaml")
+    assert (status, out) == (2, "")
+    assert "--overwrite" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("finetune", "nothing.yaml"), "cannot be read"),
+        (("finetune", "small.yaml", "--set", "finetune.epoch=1"), "did you mean epochs?"),
+        (("finetune", "small.yaml", "--set", "model.name=resnet1888"), "expected a timm model"),
+        (("evaluate", "."), r"holds no subpath.json"),
+        (("evaluate",), "RUN_DIR"),
+    ],
+)
+def test_errors_of_the_user(folder, subpath, words, expected):
+    status, out, err = subpath(*words)
+    assert (status, out) == (2, "")
+    assert expected in err.replace("\n", " ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_without_a_traceback(folder):
+    code = "from subpath.cli.app import main; main()"
+    words = [sys.executable, "-c", code, "finetune", "small.yaml", "--set", "finetune.epochs=500"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE)
+    log = folder / "runs" / "small" / "log.jsonl"
+    for _ in range(1200):
+        if log.exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
