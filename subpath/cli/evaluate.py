@@ -26,7 +26,7 @@ def evaluate(
 ) -> None:
     """Measure accuracy and GMACs of skip configs on the held-back data of a run."""
     with only_results_on_stdout():
-        from ..finetune import evaluate as run_again  # torch and timm take a second
+        from ..finetune import evaluate as run_again  # torch and timm take a second: not for --help
         from .progress import ProgressBars
 
         summary = run_again(run_dir, skip, observer=ProgressBars())

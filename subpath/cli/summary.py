@@ -16,11 +16,12 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
     if json:
         show_json(summary.to_dict())
         return
-
     from rich.console import Group
     from rich.text import Text
 
     from ..report import REMARK, ConfigRow, config_table
+
+
 
     full = {c.gmacs for c in summary.configs if set(c.skip) == {"F"}}
     rows = [

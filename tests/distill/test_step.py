@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import subpath
+from subpath import distill
 from subpath.distill import two_pass_step
 from subpath.errors import SubpathError
 from toys import PostActivation, randomise
@@ -184,12 +187,10 @@ def test_impossible_weights_are_refused_before_any_gradient(wrong):
 
 
 def test_the_loop_in_the_docs_learns(tmp_path):
-    """Runs the example of the module's docstring as it is printed there."""
-    import textwrap
-
-    from subpath import distill
-
-    text = textwrap.dedent(distill.__doc__.split("::\n", 1)[1])
+    """Runs the example as it is printed in the module's docstring and in the documentation."""
+    text = textwrap.dedent(distill.__doc__.split("::\n\n", 1)[1])
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    assert text in page
     images = torch.randn(16, 3, 8, 8)
     targets = (images.mean((1, 2, 3)) > 0).long()
     network = Net()
