@@ -237,7 +237,7 @@ def _config_name(skip: str) -> Text:
 
 def _bar(ratio: float) -> Table:
     grid = Table.grid(padding=(0, 1))
-    bar = ProgressBar(1.0, ratio, width=20, complete_style="cyan", finished_style="cyan")
+    bar = ProgressBar(1.0, ratio, width=10, complete_style="cyan", finished_style="cyan")
     grid.add_row(bar, Text(f"{ratio:6.1%}"))
     return grid
 

@@ -121,3 +121,10 @@ def test_columns_that_nothing_is_known_of_are_left_out() -> None:
     for absent in ("of super-net", "params", "top-1"):
         assert absent not in shown
     assert "TT base-net" in shown
+
+
+def test_names_of_many_stages_fit_in_80_columns() -> None:
+    row = ConfigRow("F" * 12, 123.456, 1.0, 1_234_567_890, 77.6)
+    shown = text(config_table([row]), 80)
+    for cell in ("FFFFFFFFFFFF super-net", "123.456", "100.0%", "1234.57", "77.60"):
+        assert cell in shown
