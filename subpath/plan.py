@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import networkx as nx
 from torch import fx
 
 from .errors import NoResidualError, PlanError
@@ -164,7 +163,7 @@ def make_plan(
         PlanError: the arguments do not fit the network.
     """
     found = _cut_isotropic(find_stages(tree), groups)
-    candidates = [stage for stage in found if len(stage.blocks) > 1]
+    candidates = [stage for stage in found if len(stage.blocks) > 1 and _can_be_cut(stage)]
     if blocks is not None and skippable is not None:
         raise PlanError("got both skippable=... and blocks=...; expected at most one of them")
     if blocks is not None:
@@ -198,8 +197,8 @@ def _cut_isotropic(stages: Sequence[Stage], groups: int | None) -> list[Stage]:
     if not isotropic:
         if groups is not None:
             raise PlanError(
-                f"got groups={groups} for a network with {len(stages)} stages of its own; expected an "
-                "isotropic network, with one row of blocks. Leave groups out, or use "
+                f"got groups={groups} for a network with {len(stages)} stages of its own; expected "
+                "an isotropic network, with one row of blocks. Leave groups out, or use "
                 "skippable=... or blocks=..."
             )
         return list(stages)
@@ -279,7 +278,8 @@ def _nothing_found(tree: CallTree, stages: Sequence[Stage]) -> NoResidualError:
     concatenations = sum(
         1 for n in nodes if isinstance(n, fx.Node) and getattr(n.target, "__name__", "") == "cat"
     )
-    single = f" in {len(stages)} stages of one block each" if stages else ""
+    alone = sum(1 for stage in stages if _can_be_cut(stage))
+    single = f" in {alone} stages of one block each" if alone else ""
     opaque = tree.residual.traced.opaque
     hidden = (
         f" {len(opaque)} modules could not be looked into: {_listed(sorted(opaque))}."
@@ -308,10 +308,10 @@ def _choose_twins(
         return ()
     skipped = {n for stage, names in kept for b in stage.blocks if b.name in names for n in b.nodes}
     ends = [_mandatory_end(stage, names) for stage, names in kept]
-    before = [nx.ancestors(tree.residual.flow, end) | {end} for end in ends]
+    before = [tree.residual.leading_to(end) for end in ends]
     first = {n for block in kept[0][0].blocks for n in block.nodes}
     projections = _projections(tree, kept)
-    twins = []
+    twins: dict[str, int] = {}
     for node in tree.residual.flow:
         if not isinstance(node, fx.Node) or str(node.target) not in norms or node in skipped:
             continue
@@ -320,8 +320,13 @@ def _choose_twins(
             stage = len(kept) - 1 if stage is None else stage
         elif stage is None or node in projections or (stage == 0 and node not in first):
             continue
-        twins.append(TwinNorm(str(node.target), stage))
-    return tuple(dict.fromkeys(twins))
+        # A norm that is called again keeps the letter of its first call.
+        twins.setdefault(str(node.target), stage)
+    return tuple(TwinNorm(path, stage) for path, stage in twins.items())
+
+
+def _can_be_cut(stage: Stage) -> bool:
+    return any(block.block for block in stage.blocks)
 
 
 def _mandatory_end(stage: Stage, skippable: Sequence[str]) -> fx.Node:

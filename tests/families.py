@@ -70,15 +70,14 @@ class First(nn.Module):
 
 def _only_last_activation(block: nn.Module) -> nn.Module:
     """A CSP block ends with a leaky ReLU, which is not idempotent and so stays."""
-    activation = block.get_submodule("act3")
-    return activation
+    return block.get_submodule("act3")
 
 
 def _img(size: int, **more: Any) -> dict[str, Any]:
     return {"size": size, "arguments": {"img_size": size}, "any_size": False, **more}
 
 
-NO_DROPS: dict[str, Any] = {}
+NO_DROPS: dict[str, Any] = {}  # torchvision's Swin drops paths by default
 
 NETWORKS = (
     Network("resnet18", (2, 2, 2, 2)),
@@ -106,8 +105,8 @@ NETWORKS = (
     Network("swin_tiny_patch4_window7_224", (2, 2, 6, 2), **_img(64)),
     Network("swinv2_tiny_window8_256", (2, 2, 6, 2), **_img(64)),
     Network("davit_tiny", (3,)),
-    Network("maxvit_tiny_rw_224", (2, 2, 5, 2), **_img(224)),
-    Network("coatnet_0_rw_224", (2, 3, 7, 2), **_img(224)),
+    Network("maxvit_tiny_rw_224", (2, 2, 5, 2), **_img(64)),
+    Network("coatnet_0_rw_224", (2, 3, 7, 2), **_img(64)),
     Network("pvt_v2_b0", (2, 2, 2, 2)),
     Network("mixer_s32_224", (2, 2, 2, 2), **_img(64)),
     Network("beit_base_patch16_224", (3, 3, 3, 3), **_img(64)),
@@ -128,5 +127,5 @@ NETWORKS = (
         any_size=False,
         drops={"dropout": 0.1},
     ),
-    Network("tv:swin_t", (2, 2, 6, 2), drops={"stochastic_depth_prob": 0.2}),
+    Network("tv:swin_t", (2, 2, 6, 2), drops=NO_DROPS),
 )

@@ -7,7 +7,7 @@ blocks have an identity shortcut, and how the blocks are taken out by hand.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -634,11 +634,6 @@ TOYS: dict[str, Toy] = {
 }
 
 
-def params(xfail: Mapping[str, str]) -> list[object]:
-    """All toys for ``parametrize``; those named in ``xfail`` fail for the reason given there."""
-    return [
-        pytest.param(
-            toy, id=name, marks=[pytest.mark.xfail(reason=xfail[name])] if name in xfail else []
-        )
-        for name, toy in TOYS.items()
-    ]
+def params() -> list[object]:
+    """All toys for ``parametrize``."""
+    return [pytest.param(toy, id=name) for name, toy in TOYS.items()]

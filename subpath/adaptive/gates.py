@@ -7,8 +7,8 @@ nobody needs any more. What is left is straight-line code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -150,17 +150,13 @@ def _fold(
     origin = {copy: node for node, copy in copies.items()}
     stands_for: dict[fx.Node, fx.Node] = {}
     for gate in closed:
-        shortcut = copies[gate.shortcut]
-        stand_in = stands_for.get(shortcut, shortcut)
-        if _is_written(gate.node, gated.facts):
-            with graph.inserting_before(copies[gate.node]):
-                stand_in = graph.call_method("clone", (stand_in,))
-        copies[gate.node].replace_all_uses_with(stand_in)
-        stands_for[copies[gate.node]] = stand_in
+        shortcut, node = copies[gate.shortcut], copies[gate.node]
+        stands_for[node] = stands_for.get(shortcut, shortcut)
+        node.replace_all_uses_with(stands_for[node])
     for node, twin in gated.twins.items():
         if config.skips(twin.stage):
             copies[node].target = twin_path(twin)
-    facts = {copy: gated.facts[node] for copy, node in origin.items() if node in gated.facts}
+    facts = _facts_after(closed, gated.facts, origin)
     sums = {copies[node] for gate in closed for node in gate.sums}
     live = set(_live(graph.nodes, facts, sums))
     gone = {copies[node] for node in gated.live if node in copies} - live
@@ -171,7 +167,39 @@ def _fold(
         if node in gone:
             graph.erase_node(node)
             del origin[node]
+    for gate in closed:
+        users = [copies[user] for user in gate.node.users if copies.get(user) in live]
+        if _is_written(gate.node, gated.facts, by={origin[user] for user in users}):
+            _give_copy(graph, stands_for[copies[gate.node]], users)
     return graph, origin
+
+
+def _facts_after(
+    closed: Iterable[Gate], facts: Mapping[fx.Node, Fact], origin: Mapping[fx.Node, fx.Node]
+) -> dict[fx.Node, Fact]:
+    """The facts of the copied nodes; who wrote into a sum now writes into its stand-in."""
+    moved: dict[int, int] = {}
+    for gate in closed:
+        pairs = zip(facts[gate.node].storages, facts[gate.shortcut].storages, strict=False)
+        moved |= {old: moved.get(new, new) for old, new in pairs}
+    return {
+        copied: replace(
+            facts[node],
+            storages=tuple(moved.get(s, s) for s in facts[node].storages),
+            writes=frozenset(moved.get(s, s) for s in facts[node].writes),
+        )
+        for copied, node in origin.items()
+        if node in facts
+    }
+
+
+def _give_copy(graph: fx.Graph, value: fx.Node, users: Sequence[fx.Node]) -> None:
+    """Let ``users`` have a copy of ``value``: one of them works in place."""
+    first = next(node for node in graph.nodes if node in users)
+    with graph.inserting_before(first):
+        copied = graph.call_method("clone", (value,))
+    for user in users:
+        user.replace_input_with(value, copied)
 
 
 def _live(
@@ -206,10 +234,13 @@ def _unchanging(
         return graph.call_method("clone", (copied,))
 
 
-def _is_written(node: fx.Node, facts: Mapping[fx.Node, Fact]) -> bool:
-    """Whether a user of ``node`` works in place; a shortcut in its place must not be changed."""
+def _is_written(
+    node: fx.Node, facts: Mapping[fx.Node, Fact], by: Collection[fx.Node] | None = None
+) -> bool:
+    """Whether one of the users of ``node`` (or of those in ``by``) writes into its value."""
     storages = set(facts[node].storages)
-    return any(user in facts and facts[user].writes & storages for user in node.users)
+    users = node.users if by is None else by
+    return any(user in facts and facts[user].writes & storages for user in users)
 
 
 def _in_place_sums(tree: CallTree, block: Block) -> frozenset[fx.Node]:

@@ -88,7 +88,7 @@ def traits(node: fx.Node, modules: dict[str, nn.Module]) -> Traits:
         return Traits()
     if not isinstance(whole, torch.Tensor) or whole.shape != grid.shape:
         return Traits()
-    pointwise = torch.equal(whole.view(-1)[1:], other.view(-1)[1:])
+    pointwise = torch.equal(whole.flatten()[1:], other.flatten()[1:])
     return Traits(pointwise, pointwise and torch.equal(whole, again), torch.equal(whole, grid))
 
 
@@ -103,23 +103,26 @@ def same_function(first: fx.Node, second: fx.Node, modules: dict[str, nn.Module]
 
 
 def _probe(node: fx.Node, modules: dict[str, nn.Module]) -> Probe | None:
-    """The node as a function of its one tensor argument, or ``None`` if it has others."""
-    if len(node.all_input_nodes) != 1 or not node.args or not isinstance(node.args[0], fx.Node):
+    """The node as a function of the one value it takes, or ``None`` if it takes others."""
+    if len(node.all_input_nodes) != 1:
         return None
-    rest, kwargs = node.args[1:], dict(node.kwargs)
     if node.op == "call_module":
         module = modules[str(node.target)]
         if any(True for _ in _tensors(module)):
             return None
-        eval_copy = copy.deepcopy(module).eval()
-        return lambda x: eval_copy(x, *rest, **kwargs)
-    if node.op == "call_function" and callable(node.target):
+        function: Any = copy.deepcopy(module).eval()
+    elif node.op == "call_method":
+        function = getattr(torch.Tensor, str(node.target), None)
+    else:
         function = node.target
-        return lambda x: function(x, *rest, **kwargs)
-    if node.op == "call_method":
-        name = str(node.target)
-        return lambda x: getattr(x, name)(*rest, **kwargs)
-    return None
+    if not callable(function):
+        return None
+
+    def probe(x: torch.Tensor) -> Any:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda _: x)
+        return function(*args, **kwargs)
+
+    return probe
 
 
 def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
@@ -143,6 +146,6 @@ def _noise(shape: tuple[int, ...]) -> torch.Tensor:
 
 @cache
 def _grid() -> torch.Tensor:
-    """Values of both signs, small and large, in an image-like shape."""
-    values = torch.linspace(-9.0, 9.0, 2 * 4 * 3 * 3, dtype=torch.float32, device="cpu")
-    return values.reshape(2, 4, 3, 3)
+    """Values of both signs, small and large; no two dimensions have the same size."""
+    values = torch.linspace(-9.0, 9.0, 2 * 4 * 3 * 5, dtype=torch.float32, device="cpu")
+    return values.reshape(2, 4, 3, 5)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -62,11 +63,7 @@ def shape_copy(model: nn.Module) -> nn.Module:
         for value in vars(module).values():
             for tensor in tensors_in(value):
                 memo[id(tensor)] = _to_meta(tensor)
-    copied = copy.deepcopy(model, memo)
-    for module in copied.modules():  # a user's hooks are for real calls
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            hooks.clear()
-    return copied
+    return _without_hooks(copy.deepcopy(model, memo))
 
 
 def propagate(
@@ -77,19 +74,41 @@ def propagate(
 ) -> dict[fx.Node, Fact]:
     """Run ``graph`` in eval mode on tensors without data and note a fact for every node.
 
+    Where a part that is called whole decides by values, the graph runs on a copy with data.
+
     Args:
         model: the module the graph was traced from; it is not changed.
         inputs: one example value for each placeholder.
         constants: tensors the graph reads beside the model's own parameters and buffers.
     """
-    root = shape_copy(model).eval()
-    vars(root).update({name: _to_meta(value) for name, value in constants.items()})
-    # New tensors (torch.arange in a forward) must go where the others are.
-    with torch.device("meta"), torch.no_grad():
-        shapes = [_to_meta(x) if isinstance(x, torch.Tensor) else x for x in inputs]
-        recorder = _Recorder(root, graph)
-        recorder.run(*shapes)
+    try:
+        # New tensors (torch.arange in a forward) must go where the others are.
+        with torch.device("meta"):
+            shapes = tree_map_only(torch.Tensor, _to_meta, (inputs, dict(constants)))
+            return _record(shape_copy(model), graph, *shapes)
+    except Exception:  # what is at fault shows when there is data
+        with torch.random.fork_rng(devices=[]):
+            return _record(_without_hooks(copy.deepcopy(model)), graph, inputs, constants)
+
+
+def _record(
+    root: nn.Module,
+    graph: fx.Graph,
+    inputs: tuple[Any, ...],
+    constants: Mapping[str, torch.Tensor],
+) -> dict[fx.Node, Fact]:
+    vars(root).update(constants)
+    recorder = _Recorder(root.eval(), graph)
+    with torch.no_grad():
+        recorder.run(*inputs)
     return recorder.facts
+
+
+def _without_hooks(copied: nn.Module) -> nn.Module:
+    for module in copied.modules():  # a user's hooks are for real calls
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            hooks.clear()
+    return copied
 
 
 def _to_meta(tensor: torch.Tensor) -> torch.Tensor:

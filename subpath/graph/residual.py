@@ -113,15 +113,23 @@ class ResidualGraph:
         """The shape of a node that is one tensor, else ``None``."""
         return self.traced.facts[node].shape
 
+    def leading_to(self, end: fx.Node) -> frozenset[fx.Node]:
+        """``end`` and the flow nodes it depends on."""
+        return frozenset(nx.ancestors(self.flow, end) | {end})
+
     def merges(self, nodes: Iterable[fx.Node]) -> bool:
         """Whether one of ``nodes`` adds two branches without being a residual unit."""
         return any(n not in self.units and self.operands(n) is not None for n in nodes)
 
     def operands(self, node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
         """The two operands, if ``node`` adds two tensors of the flow that have its own shape."""
-        if node.target not in _ADDS or len(node.args) != 2:
+        if node.target not in _ADDS:
             return None
-        left, right = node.args
+        named = (node.kwargs[key] for key in ("input", "other") if key in node.kwargs)
+        terms = (*node.args, *named)
+        if len(terms) != 2:
+            return None
+        left, right = terms
         if not (isinstance(left, fx.Node) and isinstance(right, fx.Node)):
             return None
         if left not in self.flow or right not in self.flow:
@@ -204,7 +212,7 @@ class ResidualGraph:
             return None
         fork = self.dominators[node]
         sides = [side for side in operands if fork in self._identity_trail(side, fork)]
-        if len(sides) != 1 or (node.kwargs.get("alpha", 1) != 1 and sides[0] is node.args[1]):
+        if len(sides) != 1 or (node.kwargs.get("alpha", 1) != 1 and sides[0] is operands[1]):
             return None
         shortcut = sides[0]
         branch = operands[1] if shortcut is operands[0] else operands[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from torch import fx
+from torch import fx, nn
 
 from .blocks import Block, CallTree, find_blocks, parent
 
@@ -51,7 +51,7 @@ class Stage:
 
 
 def find_stages(tree: CallTree) -> tuple[Stage, ...]:
-    """All stages with at least one block that can be skipped, in execution order."""
+    """All stages, in execution order; some may have no block that can be skipped."""
     blocks = find_blocks(tree)
     families: dict[str, list[Block]] = defaultdict(list)
     for block in blocks:
@@ -63,8 +63,7 @@ def find_stages(tree: CallTree) -> tuple[Stage, ...]:
         row += _alike_siblings(tree, container, family, kinds)
         row.sort(key=lambda b: tree.residual.order[b.end])
         stages += _split_by_shape(tree, container, row)
-    stages = [stage for stage in stages if any(b.block for b in stage.blocks)]
-    stages = _without_nested(stages)
+    stages = _without_nested(stages + _others_alike(tree, stages, kinds))
     stages.sort(key=lambda stage: tree.residual.order[stage.end])
     return tuple(_join_stragglers(tree, stages))
 
@@ -104,7 +103,7 @@ def _alike_siblings(
 
     A sibling counts when it is of a kind that is a block elsewhere or merges two branches itself.
     """
-    taken = {end for block in family for end in block.ends}
+    taken = {node for block in family for node in block.nodes}
     found = []
     for call, nodes in tree.nodes.items():
         if parent(call.path) != container or nodes & taken:
@@ -112,6 +111,19 @@ def _alike_siblings(
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
         if flow_exits and (type(tree.modules[call.path]) in kinds or tree.residual.merges(nodes)):
             found.append(StageBlock(call.path, nodes, flow_exits[-1], None))
+    return found
+
+
+def _others_alike(tree: CallTree, stages: Sequence[Stage], kinds: set[type]) -> list[Stage]:
+    """Stages elsewhere of blocks of the same kinds, none of which has an identity shortcut."""
+    known = {node for stage in stages for block in stage.blocks for node in block.nodes}
+    found = []
+    for call, nodes in tree.nodes.items():
+        flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
+        kind = type(tree.modules[call.path])
+        if kind in kinds and kind is not nn.Sequential and flow_exits and not nodes & known:
+            alone = StageBlock(call.path, nodes, flow_exits[-1], None)
+            found.append(Stage(call.path, (alone,), tree.residual.shape(alone.end) or ()))
     return found
 
 

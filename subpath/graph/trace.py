@@ -7,6 +7,7 @@ recorded reason, and the rest of the model is traced all the same.
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -120,6 +121,32 @@ def _constants(
     return constants
 
 
+class _Proxy(fx.Proxy):
+    """Records ``x += y`` and ``x[i] = y`` as what they are.
+
+    torch.fx traces the first as ``x = x + y``, which is not the same when ``x`` has another name,
+    and refuses the second.
+    """
+
+    def _in_place(self, function: Callable[..., Any], *operands: Any) -> Any:
+        return self.tracer.create_proxy("call_function", function, (self, *operands), {})
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._in_place(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._in_place(operator.isub, other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._in_place(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._in_place(operator.itruediv, other)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._in_place(operator.setitem, key, value)
+
+
 class _Tracer(fx.Tracer):
     # A buffer read as a plain tensor would let a forward compute with it while tracing, and the
     # result would be baked into the graph.
@@ -138,6 +165,9 @@ class _Tracer(fx.Tracer):
         self._calls_made = 0
         self.calls: dict[fx.Node, tuple[Call, ...]] = {}
         self.opaque: dict[str, str] = {}
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def create_args_for_root(
         self,

@@ -199,9 +199,6 @@ def test_neither(function: object) -> None:
     assert traits_of(function) == Traits()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="its result on a square picture is a strided view", raises=RuntimeError
-)
 def test_a_transpose_is_no_activation() -> None:
     assert traits_of(lambda x: x.transpose(2, 3)) == Traits()
 

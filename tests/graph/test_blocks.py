@@ -65,13 +65,9 @@ def test_attention_and_mlp_by_turns_in_one_list_are_pairs() -> None:
     assert {len(path.units) for block in blocks for path in block.paths} == {2}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a transpose of a square picture cannot be probed: its result is a strided view",
-    raises=RuntimeError,
-)
 def test_a_block_that_swaps_height_and_width_is_none() -> None:
-    assert names(toys.separate_downsample(toys.LayoutStays, (2, 3))) == []
+    # Three swaps do not cancel (two would).
+    assert names(toys.separate_downsample(toys.LayoutStays, (1, 3))) == []
 
 
 def test_a_block_that_cannot_be_opened_is_none_and_the_rest_is_found() -> None:
