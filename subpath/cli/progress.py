@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from torch import Tensor
 
-TITLES = {"train": "training the original", "finetune": "fine-tuning", "evaluate": "evaluating"}
+TITLES = {"train": "training", "finetune": "fine-tuning", "evaluate": "evaluating"}
 SECONDS_BETWEEN_READINGS = 0.25
 
 
