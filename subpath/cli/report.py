@@ -49,14 +49,15 @@ def report(
     from .. import checkpoint, measure
     from .. import report as views
     from .network import example, maker, without_weights
-    from .run_directory import Run, read_run
+    from .run_directory import Run, read_run, run_directory
 
     run: Run | None = None
     how: dict[str, Any] = cut.arguments()
     if weights is not None and not weights.exists():
         raise CheckpointError(f"got --weights {weights}, which is not there")
-    if weights is not None and weights.is_dir():
-        run = read_run(weights, model)
+    directory = run_directory(weights) if weights is not None else None
+    if directory is not None:
+        run = read_run(directory, model)
         if cut != options.Cut():
             raise PlanError(
                 f"got --weights {weights} and options of the cut; expected the directory alone, "

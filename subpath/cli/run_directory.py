@@ -32,6 +32,17 @@ class Run:
     top1: Mapping[str, float]
 
 
+def run_directory(path: Path) -> Path | None:
+    """The run that ``path`` is, or whose file it is; ``None`` for other files of weights."""
+    if path.is_dir():
+        return path
+    folder = path.parent
+    if not (folder / checkpoint.DESCRIPTION).is_file():
+        return None
+    weights = checkpoint.read_description(folder).weights
+    return folder if path.name in (checkpoint.DESCRIPTION, SUMMARY, weights) else None
+
+
 def read_run(directory: Path, model: str) -> Run:
     """Read a run of the network called ``model``.
 

@@ -21,8 +21,6 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
 
     from ..report import REMARK, ConfigRow, config_table
 
-
-
     full = {c.gmacs for c in summary.configs if set(c.skip) == {"F"}}
     rows = [
         ConfigRow(c.skip, c.gmacs, ratio=c.gmacs / min(full) if full else None, top1=c.top1)

@@ -204,6 +204,13 @@ def test_a_run_brings_its_cut_its_size_and_its_accuracy(
     assert document["configs"][0]["params_m"] == whole / 1e6
 
 
+def test_a_file_of_a_run_stands_for_the_run(command: Command, run_directory: Path) -> None:
+    (path,) = run_directory.glob("*.safetensors")
+    status, out, _ = command("report", "resnet18", "--weights", path, "--json")
+    assert status == 0
+    assert json.loads(out)["configs"][-1]["top1"] == 90.25
+
+
 def test_a_run_that_does_not_fit_the_words(command: Command, run_directory: Path) -> None:
     other = command("report", "resnet34", "--weights", run_directory)
     assert other.status == 2
