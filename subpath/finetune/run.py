@@ -119,8 +119,7 @@ def finetune(
     network = make_network(recipe, made)
     form = image_format(recipe.data, network)
     scene = _Scene(recipe, folder, device, split, form, observer or Silent())
-    if recipe.train is not None:
-        _convert(network, scene)  # a network that cannot be converted fails before it is trained
+    _convert(network, scene)  # a network that cannot be converted fails before anything is done
     _prepare(folder, overwrite)
     checkpoint.write_atomically(folder / RECIPE, write_recipe(recipe))
 
@@ -302,7 +301,8 @@ def _prepare(folder: Path, overwrite: bool) -> None:
     """Make the directory; what an earlier run left there must not be taken for this run's."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"got the output {folder}, which is a file; expected a directory")
-    if folder.is_dir() and any(folder.iterdir()):
+    # A run that failed before its first epoch leaves its recipe alone.
+    if folder.is_dir() and any(path.name != RECIPE for path in folder.iterdir()):
         if not overwrite:
             raise RunError(
                 f"got the output directory {folder}, which is not empty; expected a new one "

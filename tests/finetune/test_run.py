@@ -173,6 +173,14 @@ def test_overwriting_leaves_other_files_and_nothing_of_the_old_run(recipe, tmp_p
         evaluate(tmp_path)
 
 
+def test_a_run_that_failed_at_once_can_be_started_again(recipe, tmp_path):
+    too_large = {**recipe, "finetune": {"epochs": 1, "batch_size": 300}}
+    del too_large["train"]
+    for _ in range(2):
+        with pytest.raises(DataError, match="36 training images for batches of 300"):
+            finetune(check_recipe(too_large), tmp_path / "run")
+
+
 def test_a_network_that_cannot_be_converted_fails_before_training(recipe, tmp_path):
     recipe["convert"] = {"blocks": ["layer9.9"]}
     observer = Watching()
