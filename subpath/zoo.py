@@ -31,7 +31,9 @@ def input_size(model: nn.Module) -> tuple[int, int, int] | None:
     if isinstance(first, str):
         weight = getattr(model.get_submodule(first), "weight", None)
         if isinstance(weight, torch.Tensor) and weight.ndim == 4:
-            channels = weight.shape[1]
+            # A space-to-depth stem (TResNet) folds 4 x 4 pixels into channels.
+            stem = 16 if weight.shape[1] == 16 * channels else 1
+            channels = weight.shape[1] // stem
     return int(channels), int(height), int(width)
 
 

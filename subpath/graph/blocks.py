@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,7 +84,12 @@ class CallTree:
 
     def signature(self, path: str) -> str:
         """The classes of the module at ``path`` and of everything inside it, sizes left out."""
-        return _signature(self.modules[path])
+        return _signature(self.modules[path.partition("#")[0]])
+
+    def kind(self, path: str) -> object:
+        """What blocks of one row have in common: the class, for a bare container its contents."""
+        module = self.modules[path.partition("#")[0]]
+        return self.signature(path) if type(module) is nn.Sequential else type(module)
 
     def _as_block(self, call: Call) -> Block | None:
         nodes, residual = self.nodes[call], self.residual
@@ -131,7 +136,7 @@ def find_blocks(tree: CallTree) -> tuple[Block, ...]:
     level = _block_level(tree)
     blocks: list[Block] = []
     for call in tree.removable:
-        if _enclosing(tree, call) is None:
+        if _enclosing(tree, call) is None and not _is_part_of_block(tree, call, level):
             blocks += _descend(tree, call, level)
     claimed = {node for block in blocks for node in block.nodes}
     flat: dict[Call | None, list[Unit]] = defaultdict(list)
@@ -164,35 +169,52 @@ def parent(path: str) -> str:
 def _descend(tree: CallTree, call: Call, level: frozenset[str]) -> list[Block]:
     """The blocks inside one removable call: itself, or those of its removable parts."""
     block = tree.removable[call]
-    parts = _parts(tree, call)
     if _pattern(call.path) in level:
         return [block]
     units = [unit for path in block.paths for unit in reversed(path.units)]
     own = [unit for unit in units if _owner(tree, unit) == call]
+    parts = _parts(tree, call)
     if own and not parts:
         return _repeating(tree, call, own) or [block]
-    if own or not parts:
+    inner = any(_pattern(inner.path) in level for inner in _inside(tree, call))
+    if own or not (inner or len(parts) == 1):
         return [block]
     return [inner for part in parts for inner in _descend(tree, part, level)]
 
 
 def _block_level(tree: CallTree) -> frozenset[str]:
-    """Patterns of paths at which removable siblings follow one another.
+    """Patterns of paths at which removable siblings of one kind follow one another.
 
-    Siblings that are themselves rows of one kind of part are stages, not blocks.
+    Siblings that are themselves rows of one kind of part are stages, not blocks. A convolution and
+    an MLP that follow each other once are the parts of one block.
     """
     families: dict[str, list[Call]] = defaultdict(list)
+    times = Counter(call.path for call in tree.removable)
     for call in tree.removable:
-        if re.search(r"\d", call.path.rpartition(".")[2]):
+        if re.search(r"\d", call.path.rpartition(".")[2]) or times[call.path] > 1:
             families[parent(call.path)].append(call)
     level = set()
     for siblings in families.values():
         if any(_is_row(tree, call) for call in siblings):
             continue
         blocks = [tree.removable[call] for call in siblings]
-        if any(first.precedes(second) for first, second in pairwise(blocks)):
+        kinds = [tree.signature(call.path) for call in siblings]
+        follow = any(first.precedes(second) for first, second in pairwise(blocks))
+        if follow and len(set(kinds)) < len(kinds):
             level.add(_pattern(siblings[0].path))
     return frozenset(level)
+
+
+def _is_part_of_block(tree: CallTree, call: Call, level: frozenset[str]) -> bool:
+    """Whether ``call`` lies in a block that cannot be skipped as a whole."""
+    stack = tree.residual.traced.calls[next(iter(tree.nodes[call]))]
+    return any(_pattern(outer.path) in level for outer in stack[: stack.index(call)])
+
+
+def _inside(tree: CallTree, call: Call) -> list[Call]:
+    """All removable calls inside ``call``."""
+    nodes = tree.nodes[call]
+    return [other for other in tree.removable if other != call and tree.nodes[other] <= nodes]
 
 
 def _is_row(tree: CallTree, call: Call) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from torch import fx, nn
+from torch import fx
 
 from .blocks import Block, CallTree, find_blocks, parent
 
@@ -56,7 +56,7 @@ def find_stages(tree: CallTree) -> tuple[Stage, ...]:
     families: dict[str, list[Block]] = defaultdict(list)
     for block in blocks:
         families[parent(block.name)].append(block)
-    kinds = {type(tree.modules[block.name.partition("#")[0]]) for block in blocks}
+    kinds = {tree.kind(block.name) for block in blocks}
     stages: list[Stage] = []
     for container, family in families.items():
         row = [_as_stage_block(block, tree) for block in family]
@@ -97,7 +97,7 @@ def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
 
 
 def _alike_siblings(
-    tree: CallTree, container: str, family: Sequence[Block], kinds: set[type]
+    tree: CallTree, container: str, family: Sequence[Block], kinds: set[object]
 ) -> list[StageBlock]:
     """Blocks beside those of ``family`` that have no identity shortcut: ``layer2.0`` of a ResNet.
 
@@ -109,19 +109,18 @@ def _alike_siblings(
         if parent(call.path) != container or nodes & taken:
             continue
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
-        if flow_exits and (type(tree.modules[call.path]) in kinds or tree.residual.merges(nodes)):
+        if flow_exits and (tree.kind(call.path) in kinds or tree.residual.merges(nodes)):
             found.append(StageBlock(call.path, nodes, flow_exits[-1], None))
     return found
 
 
-def _others_alike(tree: CallTree, stages: Sequence[Stage], kinds: set[type]) -> list[Stage]:
+def _others_alike(tree: CallTree, stages: Sequence[Stage], kinds: set[object]) -> list[Stage]:
     """Stages elsewhere of blocks of the same kinds, none of which has an identity shortcut."""
     known = {node for stage in stages for block in stage.blocks for node in block.nodes}
     found = []
     for call, nodes in tree.nodes.items():
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
-        kind = type(tree.modules[call.path])
-        if kind in kinds and kind is not nn.Sequential and flow_exits and not nodes & known:
+        if tree.kind(call.path) in kinds and flow_exits and not nodes & known:
             alone = StageBlock(call.path, nodes, flow_exits[-1], None)
             found.append(Stage(call.path, (alone,), tree.residual.shape(alone.end) or ()))
     return found
@@ -151,8 +150,8 @@ def _without_nested(stages: Sequence[Stage]) -> list[Stage]:
 def _join_stragglers(tree: CallTree, stages: Sequence[Stage]) -> list[Stage]:
     """Put a lone block that continues a row of its own kind onto that row (``block8``)."""
 
-    def kind(stage: Stage) -> type:
-        return type(tree.modules[stage.blocks[-1].name.partition("#")[0]])
+    def kind(stage: Stage) -> object:
+        return tree.kind(stage.blocks[-1].name)
 
     joined: list[Stage] = []
     for stage in stages:
@@ -163,7 +162,7 @@ def _join_stragglers(tree: CallTree, stages: Sequence[Stage]) -> list[Stage]:
             and first is not None
             and len(stage.blocks) == 1 < len(before.blocks)
             and before.end in first.starts
-            and kind(before) is kind(stage)
+            and kind(before) == kind(stage)
         ):
             joined[-1] = replace(before, blocks=before.blocks + stage.blocks)
         else:
