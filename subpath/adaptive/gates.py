@@ -177,20 +177,24 @@ def _fold(
 def _facts_after(
     closed: Iterable[Gate], facts: Mapping[fx.Node, Fact], origin: Mapping[fx.Node, fx.Node]
 ) -> dict[fx.Node, Fact]:
-    """The facts of the copied nodes; who wrote into a sum now writes into its stand-in."""
+    """The facts of the copied nodes; who writes into a sum later now writes into its stand-in.
+
+    Only what comes after the gate: what made the sum may have written into the same memory.
+    """
+    shortcuts = {gate.node: gate.shortcut for gate in closed}
     moved: dict[int, int] = {}
-    for gate in closed:
-        pairs = zip(facts[gate.node].storages, facts[gate.shortcut].storages, strict=False)
-        moved |= {old: moved.get(new, new) for old, new in pairs}
-    return {
-        copied: replace(
-            facts[node],
-            storages=tuple(moved.get(s, s) for s in facts[node].storages),
-            writes=frozenset(moved.get(s, s) for s in facts[node].writes),
-        )
-        for copied, node in origin.items()
-        if node in facts
-    }
+    found: dict[fx.Node, Fact] = {}
+    for copied, node in origin.items():
+        if node in shortcuts:
+            pairs = zip(facts[node].storages, facts[shortcuts[node]].storages, strict=False)
+            moved |= {old: moved.get(new, new) for old, new in pairs}
+        if node in facts:
+            found[copied] = replace(
+                facts[node],
+                storages=tuple(moved.get(s, s) for s in facts[node].storages),
+                writes=frozenset(moved.get(s, s) for s in facts[node].writes),
+            )
+    return found
 
 
 def _give_copy(graph: fx.Graph, value: fx.Node, users: Sequence[fx.Node]) -> None:
