@@ -171,6 +171,11 @@ def make_plan(
     else:
         chosen = _last(candidates, _counts(candidates, skippable))
     kept = [(stage, names) for stage, names in zip(candidates, chosen, strict=True) if names]
+    if not kept and candidates and skippable is not None:
+        raise PlanError(
+            f"got skippable={skippable!r}, which leaves every stage whole; expected at least one "
+            f"block to skip in one of {_listed([stage.name for stage in candidates])}"
+        )
     if not kept:
         raise _nothing_found(tree, found)
     twins = _choose_twins(tree, norms, kept, twin_norms)

@@ -211,6 +211,7 @@ def test_concatenations_are_named_as_the_reason() -> None:
         {"skippable": 2},
         {"skippable": 1.0},
         {"skippable": -1},
+        {"skippable": 0},
         {"skippable": [1, 1]},
         {"blocks": ["layer1.7"]},
         {"blocks": ["layer2.0"]},
@@ -289,6 +290,26 @@ def test_inputs_by_name_and_pickles(adaptive: AdaptiveModel, images: torch.Tenso
         adaptive(images, mask=None)
     with pytest.raises(SubpathError, match="pickle"):
         pickle.dumps(adaptive)
+
+
+def test_a_block_that_train_mode_hides_is_named_with_the_reason() -> None:
+    model = nn.Sequential(conv(3, 8), _RandomDepth(8), _RandomDepth(8))
+    with pytest.raises(PlanError, match=r"skips 2; .* could not be looked into \(2: "):
+        subpath.convert(model, torch.zeros(2, 3, 8, 8))
+
+
+class _RandomDepth(nn.Module):
+    """A residual block with control flow on values in train mode alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = conv(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = self.inner(x)
+        if self.training and branch.mean() > 0:
+            return x
+        return x + branch
 
 
 class _Gained(nn.Module):

@@ -86,10 +86,12 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
     found = locate_blocks(tree, [name for stage in plan.stages for name in stage.blocks])
     missing = [name for stage in plan.stages for name in stage.skippable if name not in found]
     if missing:
+        opaque = tree.residual.traced.opaque
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in list(opaque.items())[:3])
         raise PlanError(
             f"got a plan that skips {', '.join(missing[:6])}; expected blocks that this network "
-            f"has and that have an identity shortcut; of the plan's blocks those are "
-            f"{', '.join(list(found)[:6]) or 'none'}"
+            "has and that have an identity shortcut"
+            + (f". Some modules could not be looked into ({reasons})" if opaque else "")
         )
     order = tree.residual.order
     gates = [

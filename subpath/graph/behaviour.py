@@ -23,7 +23,7 @@ def is_normalisation(module: nn.Module) -> bool:
     """Whether ``module`` is a normalisation layer with weights or statistics of its own.
 
     It is one if all its own tensors are vectors over channels, its children have none, and its
-    output does not change when its input is scaled. So layer scale, global response
+    output does not change when a large input is scaled. So layer scale, global response
     normalisation, activations with weights and frozen batch norms are none.
     """
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
@@ -41,7 +41,7 @@ def is_normalisation(module: nn.Module) -> bool:
         x = _noise(shape)
         try:
             with torch.no_grad():
-                small, large = probe(x.clone()), probe(x * 8)
+                small, large = probe(x * 1e3), probe(x * 8e3)
         except Exception:  # not an input of this module; try the next layout
             continue
         if not isinstance(small, torch.Tensor) or small.shape != x.shape:

@@ -85,12 +85,8 @@ NO_TIMM_NORMS = {
     "FrozenBatchNormAct2d",  # its statistics never change
 }
 UNSEEN = {
-    "EvoNorm2dB1": "it divides by its input plus one, so scale matters",
     "SplitBatchNorm2d": "its second batch norm is a child with tensors of its own",
-} | dict.fromkeys(
-    ("EvoNorm2dS0", "EvoNorm2dS0a", "EvoNorm2dS1", "EvoNorm2dS1a", "EvoNorm2dS2", "EvoNorm2dS2a"),
-    "a smooth activation before the division hides that scale does not matter",
-)
+}
 
 
 def _timm_norms() -> list[object]:
