@@ -208,6 +208,8 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: str = "auto"
     """``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    threads: Positive | None = None
+    """CPU threads of torch; default: torch's. Small networks are faster on one."""
     model: ModelSection
     convert: ConvertSection = ConvertSection()
     data: DataSection = DataSection()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,27 +113,8 @@ def finetune(
     """
     folder = output_directory(recipe, directory)
     recipe = _resolved(recipe, folder)
-    random_seed(recipe.seed)
-    device = _device(recipe)
-    split = open_data(recipe.data, recipe.seed)
-    made = architecture(recipe, split.num_classes)
-    network = make_network(recipe, made)
-    form = image_format(recipe.data, network)
-    scene = _Scene(recipe, folder, device, split, form, observer or Silent())
-    _convert(network, scene)  # a network that cannot be converted fails before anything is done
-    _prepare(folder, overwrite)
-    checkpoint.write_atomically(folder / RECIPE, write_recipe(recipe))
-
-    network.to(device)
-    if recipe.train is not None:
-        _train(network, recipe.train, scene)
-    model = _convert(network, scene)
-    _finetune(model, scene)
-
-    summary = _evaluate(model, None, scene)
-    checkpoint.save(model, folder, made, form.size)
-    checkpoint.write_atomically(folder / SUMMARY, json.dumps(summary.to_dict(), indent=2) + "\n")
-    return summary
+    with _threads(recipe.threads):
+        return _run(recipe, folder, overwrite, observer or Silent())
 
 
 def evaluate(
@@ -160,12 +142,38 @@ def evaluate(
     split = open_data(recipe.data, recipe.seed)
     form = image_format(recipe.data, model)
     scene = _Scene(recipe, folder, device, split, form, observer or Silent())
-    return _evaluate(model.to(device), skips, scene)
+    with _threads(recipe.threads):
+        return _evaluate(model.to(device), skips, scene)
 
 
 def output_directory(recipe: Recipe, directory: str | os.PathLike[str] | None = None) -> Path:
     """Where a run writes: ``directory``, else the recipe's ``output``, else ``runs/<name>``."""
     return Path(directory or recipe.output or Path("runs") / (recipe.name or "recipe"))
+
+
+def _run(recipe: Recipe, folder: Path, overwrite: bool, observer: Observer) -> Summary:
+    """A run from start to end, step by step."""
+    random_seed(recipe.seed)
+    device = _device(recipe)
+    split = open_data(recipe.data, recipe.seed)
+    made = architecture(recipe, split.num_classes)
+    network = make_network(recipe, made)
+    form = image_format(recipe.data, network)
+    scene = _Scene(recipe, folder, device, split, form, observer)
+    _convert(network, scene)  # a network that cannot be converted fails before anything is done
+    _prepare(folder, overwrite)
+    checkpoint.write_atomically(folder / RECIPE, write_recipe(recipe))
+
+    network.to(device)
+    if recipe.train is not None:
+        _train(network, recipe.train, scene)
+    model = _convert(network, scene)
+    _finetune(model, scene)
+
+    checkpoint.save(model, folder, made, form.size)
+    summary = _evaluate(model, None, scene)
+    checkpoint.write_atomically(folder / SUMMARY, json.dumps(summary.to_dict(), indent=2) + "\n")
+    return summary
 
 
 def _train(network: nn.Module, phase: PhaseSection, scene: _Scene) -> None:
@@ -295,6 +303,16 @@ def _device(recipe: Recipe) -> torch.device:
             "a device of this machine"
         ) from error
     return device
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _prepare(folder: Path, overwrite: bool) -> None:

@@ -150,6 +150,19 @@ def test_the_same_seed_gives_the_same_bits(recipe, tmp_path):
     assert not torch.equal(states[0]["conv1.weight"], states[2]["conv1.weight"])
 
 
+def test_the_number_of_threads_is_put_back(recipe, tmp_path):
+    class Counting(Watching):
+        def batch(self, loss, learning_rate):
+            self.told.append(torch.get_num_threads())
+
+    del recipe["train"]
+    observer, before = Counting(), torch.get_num_threads()
+    recipe |= {"threads": before + 1, "finetune": {"epochs": 1, "batch_size": 36}}
+    finetune(check_recipe(recipe), tmp_path / "run", observer=observer)
+    assert before + 1 in observer.told
+    assert torch.get_num_threads() == before
+
+
 def test_a_directory_in_use_is_refused_before_anything_is_done(recipe, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     (tmp_path / "summary.json").write_text("old")
