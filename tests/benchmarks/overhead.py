@@ -1,6 +1,7 @@
 """What adaptive depth costs and saves in time: run by hand, on a quiet machine.
 
     python tests/benchmarks/overhead.py [--model resnet50] [--batch 8] [--rounds 15] [--threads 2]
+        [--skip TFFF TTTT]
 
 Prints median ratios of interleaved runs: the super-net against the original, each config against
 the super-net beside its share of the MACs, the cost of changing the config, and of converting.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import timm
 import torch
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--skip", nargs="*", help="the configs to measure; default: all")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -45,12 +47,12 @@ def main() -> None:
     )
     print(f"convert, first call: {seconds[0]:.2f} s; then {min(seconds[1:]):.2f} s")
     macs = {row.skip: row.ratio for row in measure.count_macs(adaptive).configs}
-    configs = adaptive.skip_configs()
+    whole, *others = adaptive.skip_configs()
+    configs = [whole, *(config for config in others if config in (options.skip or others))]
     sides: dict[str, Callable[[], object]] = {"original": lambda: original(images)}
     for config in configs:
         sides[config] = lambda config=config: adaptive(images, skip=config)
     times = interleaved(sides, options.rounds)
-    whole = configs[0]
     print(f"super-net / original: {ratio(times, whole, 'original'):.3f}")
     print("config  latency / super-net   MACs / super-net   difference")
     for config in configs:
@@ -80,7 +82,7 @@ def ratio(times: Mapping[str, list[float]], one: str, other: str) -> float:
 
 
 def switching_seconds(
-    adaptive: subpath.AdaptiveModel, configs: tuple[SkipConfig, ...], calls: int = 2000
+    adaptive: subpath.AdaptiveModel, configs: Sequence[SkipConfig], calls: int = 2000
 ) -> float:
     """Seconds to choose another config, after its first use: all that comes before its code."""
     start = time.perf_counter()
