@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -55,7 +56,7 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0]}*")[:6]
+        near = difflib.get_close_matches(name, timm.list_models(), n=6)
         hint = f"; near it: {', '.join(near)}" if near else ""
         raise ModelError(
             f"got the model name {name!r}; expected one of timm's {len(timm.list_models())} names "
