@@ -207,8 +207,7 @@ def _block_level(tree: CallTree) -> frozenset[str]:
 
 def _is_part_of_block(tree: CallTree, call: Call, level: frozenset[str]) -> bool:
     """Whether ``call`` lies in a block that cannot be skipped as a whole."""
-    stack = tree.residual.traced.calls[next(iter(tree.nodes[call]))]
-    return any(_pattern(outer.path) in level for outer in stack[: stack.index(call)])
+    return any(_pattern(outer.path) in level for outer in _around(tree, call))
 
 
 def _inside(tree: CallTree, call: Call) -> list[Call]:
@@ -235,10 +234,14 @@ def _parts(tree: CallTree, call: Call) -> list[Call]:
 
 def _enclosing(tree: CallTree, call: Call) -> Call | None:
     """The innermost removable call around ``call``."""
-    member = next(iter(tree.nodes[call]))
-    stack = tree.residual.traced.calls[member]
-    outer = [other for other in stack[: stack.index(call)] if other in tree.removable]
+    outer = [other for other in _around(tree, call) if other in tree.removable]
     return outer[-1] if outer else None
+
+
+def _around(tree: CallTree, call: Call) -> tuple[Call, ...]:
+    """The calls that ``call`` was made in, outermost first."""
+    stack = tree.residual.traced.calls[next(iter(tree.nodes[call]))]
+    return stack[: stack.index(call)]
 
 
 def _owner(tree: CallTree, unit: Unit) -> Call | None:

@@ -119,8 +119,10 @@ def _others_alike(tree: CallTree, stages: Sequence[Stage], kinds: set[object]) -
     known = {node for stage in stages for block in stage.blocks for node in block.nodes}
     found = []
     for call, nodes in tree.nodes.items():
+        if tree.kind(call.path) not in kinds or nodes & known:
+            continue
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
-        if tree.kind(call.path) in kinds and flow_exits and not nodes & known:
+        if flow_exits:
             alone = StageBlock(call.path, nodes, flow_exits[-1], None)
             found.append(Stage(call.path, (alone,), tree.residual.shape(alone.end) or ()))
     return found
