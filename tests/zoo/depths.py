@@ -317,4 +317,494 @@ TABLE: dict[str, tuple[Published, ...]] = {
         P("efficientvit_m0", (1, 2, 3)),
         P("efficientvit_m5", (1, 3, 4)),
     ),
+    # depth= in the entry points.
+    "eva": (
+        P("eva_giant_patch14_224", (40,)),
+        P("eva02_tiny_patch14_224", (12,)),
+        P("eva02_enormous_patch14_clip_224", (64,)),
+        P("vit_mediumd_patch16_rope_reg1_gap_256", (20,)),
+        P("vit_small_patch16_dinov3", (12,)),
+        P("vit_pe_lang_large_patch14_448", (23,)),
+        P("vit_pe_spatial_gigantic_patch14_448", (50,)),
+        P("vit_5b_patch16_sapiens2", (56,)),
+    ),
+    # depths=; patch merging is apart.
+    "fasternet": (
+        P("fasternet_t0", (1, 2, 8, 2)),
+        P("fasternet_s", (1, 2, 13, 2)),
+        P("fasternet_l", (3, 4, 18, 3)),
+    ),
+    # layers=. A block is a token mixer (as a RepMixer, x + scale * (mixer(x) - norm(x))) and a
+    # feed-forward layer; downsampling and position encodings are apart.
+    "fastvit": (
+        P("fastvit_t8", (2, 2, 4, 2)),
+        P("fastvit_sa12", (2, 2, 6, 2)),
+        P("fastvit_ma36", (6, 6, 18, 6)),
+        P("fastvit_mci1", (4, 12, 20, 4)),
+        P("fastvit_mci3", (2, 12, 24, 4, 2)),
+    ),
+    # depths=; downsampling is apart.
+    "focalnet": (
+        P("focalnet_tiny_srf", (2, 2, 6, 2)),
+        P("focalnet_small_lrf", (2, 2, 18, 2)),
+        P("focalnet_huge_fl3", (2, 2, 18, 2)),
+    ),
+    # depths=. Downsampling and the global query hold residual convolutions, which are no blocks.
+    "gcvit": (
+        P("gcvit_xxtiny", (2, 2, 6, 2)),
+        P("gcvit_xtiny", (3, 4, 6, 5)),
+        P("gcvit_base", (3, 4, 19, 5)),
+    ),
+    # _167M_ARCH and _570M_ARCH.
+    "gemma4_vit": (
+        P("gemma4_vit_167m", (16,)),
+        P("gemma4_vit_570m", (27,)),
+        P("gemma4_vit_570m_enc", (27,)),
+    ),
+    # The comments "stage1" to "stage5" in cfgs; the strided block counts, in a list of its own.
+    "ghostnet": (
+        P("ghostnet_100", GHOST, note=WIDENS),
+        P("ghostnetv2_100", GHOST, note=WIDENS),
+        P("ghostnetv3_100", GHOST, note=WIDENS),
+    ),
+    # arch_def, as in efficientnet; the last list is one convolution.
+    "hardcorenas": (
+        P("hardcorenas_a", (1, 2, 2, 2, 2, 2, 1)),
+        P("hardcorenas_c", (1, 2, 4, 4, 4, 3, 1)),
+        P("hardcorenas_e", (1, 2, 4, 2, 4, 4, 1)),
+    ),
+    # The fourth number of each stage in model_cfgs; the first block counts and has no shortcut.
+    "hgnet": (
+        P("hgnet_tiny", (1, 1, 2, 1)),
+        P("hgnet_base", (1, 2, 3, 2)),
+        P("hgnetv2_b0", (1, 1, 2, 1)),
+        P("hgnetv2_b6", (2, 3, 6, 3)),
+    ),
+    # stages=; blocks stand in one list. The first block of a stage pools or widens, and counts.
+    "hiera": (
+        P("hiera_tiny_224", (1, 2, 7, 2)),
+        P("hiera_base_224", (2, 3, 16, 3)),
+        P("hiera_large_224", (2, 6, 36, 4)),
+        P("hiera_small_abswin_256", (1, 2, 11, 2)),
+    ),
+    # stages=, as in hiera; sam2_hiera_base_plus has the default.
+    "hieradet_sam2": (
+        P("sam2_hiera_tiny", (1, 2, 7, 2)),
+        P("sam2_hiera_base_plus", (2, 3, 16, 3)),
+        P("hieradet_small", (1, 2, 11, 2)),
+    ),
+    # cfg_cls: num_blocks of layer1, then of each of num_modules modules of stage2 to stage4. A
+    # module is a row of blocks on each branch; its fuse layers sum over the branches.
+    "hrnet": (
+        P("hrnet_w18_small", (1, (2,) * 2, (2,) * 3, (2,) * 4)),
+        P("hrnet_w18_small_v2", (2, (2,) * 2, *[(2,) * 3] * 3, *[(2,) * 4] * 2)),
+        P("hrnet_w18", (4, (4,) * 2, *[(4,) * 3] * 4, *[(4,) * 4] * 3)),
+        P("hrnet_w64", (4, (4,) * 2, *[(4,) * 3] * 4, *[(4,) * 4] * 3)),
+    ),
+    # depths=, which counts each residual layer: convolutions, and for each of attn_groups a
+    # position encoding, an attention and a feed-forward layer.
+    "iformer": (
+        P("iformer_t", (2, 2, 16, 6)),
+        P("iformer_s", (2, 2, 19, 6)),
+        P("iformer_m_distilled", (2, 2, 22, 6)),
+        P("iformer_h", (5, 5, 60, 18)),
+    ),
+    # depths=; downsampling is apart.
+    "inception_next": (
+        P("inception_next_atto", (2, 2, 6, 2)),
+        P("inception_next_base", (3, 3, 27, 3)),
+    ),
+    # repeat, repeat_1, and repeat_2 with block8 after it; mixed_6a and mixed_7a lead into stages.
+    "inception_resnet_v2": (P("inception_resnet_v2", (10, 20, 10), note="9 in repeat_2, block8"),),
+    # Mixed_5, Mixed_6 and Mixed_7.
+    "inception_v3": (P("inception_v3", (3, 5, 3), refused=CONCATENATES),),
+    # InceptionA, B and C, each after its reduction.
+    "inception_v4": (P("inception_v4", (4, 7, 3), refused=CONCATENATES),),
+    # depths=; _STAGE_CFG gives use_shortcut to the last stage only. The strided block counts.
+    "lcnetv2": (
+        P("lcnetv2_small", (2, 2, 4, 2), plain=(0, 1, 2)),
+        P("lcnetv2_large", (2, 2, 8, 2), plain=(0, 1, 2)),
+    ),
+    # depth= in model_cfgs. Downsampling holds a residual feed-forward layer, which is no block.
+    "levit": (
+        P("levit_128s", (2, 3, 4)),
+        P("levit_384", (4, 4, 4)),
+        P("levit_256d", (4, 8, 6)),
+        P("levit_conv_128s", (2, 3, 4)),
+    ),
+    # depth_list=, stem first (0 of them left out), as in cpubone.
+    "lowformer": (
+        P("lowformer_b0", (1, 1, 3, 4), note=BEFORE),
+        P("lowformer_b3", (1, 2, 3, 6, 6), note=BEFORE),
+        P("lowformer_e1", (1, 1, 4, 4), note=BEFORE),
+    ),
+    # depths=; downsampling is apart.
+    "mambaout": (
+        P("mambaout_femto", (3, 3, 9, 3)),
+        P("mambaout_kobe", (3, 3, 15, 3)),
+        P("mambaout_base_tall_rw", (3, 4, 30, 3)),
+        P("test_mambaout", (1, 1, 3, 1)),
+    ),
+    # depths= in model_cfgs. A MaxViT block is a convolution, a block attention and a grid
+    # attention; the first block of every stage is strided and counts.
+    "maxxvit": (
+        P("coatnet_nano_rw_224", (3, 4, 6, 3)),
+        P("coatnet_0_224", (2, 3, 5, 2)),
+        P("coatnet_rmlp_1_rw_224", (2, 6, 14, 2)),
+        P("coatnet_nano_cc_224", (3, 4, 6, 3), note="two kinds of block in turn"),
+        P("coatnet_4_224", (2, 12, 28, 2)),
+        P("coatnext_nano_rw_224", (3, 4, 6, 3)),
+        P("maxvit_tiny_tf_224", (2, 2, 5, 2)),
+        P("maxvit_nano_rw_256", (1, 2, 3, 1)),
+        P("maxvit_tiny_pm_256", (2, 2, 5, 2)),
+        P("maxxvit_rmlp_nano_rw_256", (1, 2, 3, 1)),
+        P("maxxvitv2_rmlp_large_rw_224", (2, 6, 16, 2)),
+        P("test_maxvit", (1, 1, 1, 1), refused=ONE_EACH),
+        P("test_coatnet", (1, 1, 2, 1)),
+    ),
+    # depths=. In all but the first PoolFormer, blocks of stages 3 and 4 scale their shortcuts
+    # (res_scale1, res_scale2).
+    "metaformer": (
+        P("poolformer_s12", (2, 2, 6, 2)),
+        P("poolformer_m48", (8, 8, 24, 8)),
+        P("poolformerv2_s24", (4, 4, 12, 4)),
+        P("convformer_s36", (3, 12, 18, 3)),
+        P("caformer_s18", (3, 3, 9, 3)),
+    ),
+    # num_blocks= in the entry points.
+    "mlp_mixer": (
+        P("mixer_s32_224", (8,)),
+        P("mixer_b16_224", (12,)),
+        P("gmixer_24_224", (24,)),
+        P("resmlp_36_224", (36,)),
+        P("gmlp_ti16_224", (30,)),
+    ),
+    # arch_def in _gen_*, as in efficientnet; the last list is mostly one convolution.
+    "mobilenetv3": (
+        P("mobilenetv3_large_100", (1, 2, 3, 4, 2, 3, 1)),
+        P("mobilenetv3_large_150d", _deeper((1, 2, 3, 4, 2, 3, 1), 1.2), plain=(6,)),
+        P("mobilenetv3_small_100", (1, 2, 3, 2, 3, 1)),
+        P("mobilenetv3_rw", (1, 2, 3, 4, 2, 3, 1)),
+        P("tf_mobilenetv3_small_minimal_100", (1, 2, 3, 2, 3, 1)),
+        P("fbnetv3_b", (2, 4, 5, 5, 6, 7, 1), note="stage 5 widens at its last block"),
+        P("fbnetv3_g", (3, 5, 5, 5, 9, 9, 1), note="stage 5 widens at the last block but one"),
+        P("lcnet_050", (1, 2, 2, 2, 4, 2), refused="no block has a shortcut (dsa is noskip)"),
+        P("mobilenetv4_conv_small", (2, 2, 6, 6, 1), plain=(0, 1)),
+        P("mobilenetv4_conv_medium", (1, 2, 8, 11, 1)),
+        P("mobilenetv4_conv_aa_large", (1, 2, 11, 13, 1)),
+        P("mobilenetv4_hybrid_medium", (1, 2, 12, 16, 1)),
+        P("mobilenetv4_hybrid_large", (1, 2, 15, 18, 1)),
+    ),
+    # arch_def in _gen_mobilenet_v5; the head reads the last two stages.
+    "mobilenetv5": (
+        P("mobilenetv5_base", (3, 5, 16, 15)),
+        P("mobilenetv5_300m", (3, 5, 37, 39)),
+        P("mobilenetv5_300m_enc", (3, 5, 37, 39)),
+    ),
+    # model_cfgs: d= of the first two stages; the others are a strided block and a MobileViT block
+    # without shortcut that holds a row of transformer_depth= transformer blocks, given here.
+    "mobilevit": (
+        P("mobilevit_xxs", (1, 3, 2, 4, 3)),
+        P("mobilevit_s", (1, 3, 2, 4, 3)),
+        P("mobilevitv2_050", (1, 2, 2, 4, 3)),
+    ),
+    # depths= in model_cfgs; the first block of a stage pools and counts. With expand_attn=False
+    # (mvitv2_large) the last block of a stage widens, in its second half.
+    "mvitv2": (
+        P("mvitv2_tiny", (1, 2, 5, 2)),
+        P("mvitv2_base", (2, 3, 16, 3)),
+        P("mvitv2_large", (2, 6, 36, 4), plain=(0,), note="last blocks of stages 0 to 2 widen"),
+        P("mvitv2_small_cls", (1, 2, 11, 2)),
+    ),
+    # depth= in the entry points.
+    "naflexvit": (
+        P("naflexvit_base_patch16_gap", (12,)),
+        P("naflexvit_so400m_patch16_siglip", (27,)),
+        P("naflexvit_so150m2_patch16_reg1_map", (21,)),
+    ),
+    # Cells 0 to 5, 6 to 11 and 12 to 17.
+    "nasnet": (P("nasnetalarge", (6, 6, 6), refused=CELLS),),
+    # depths=; aggregation is apart.
+    "nest": (
+        P("nest_tiny", (2, 2, 8)),
+        P("nest_base_jx", (2, 2, 20)),
+    ),
+    # depths=; stage_out_chs tells which blocks change width: the first of a stage, transformer
+    # blocks (the last of stages 1 and 3, every fifth of stage 2) and the block after one.
+    "nextvit": (
+        P("nextvit_small", (3, 4, 10, 3), plain=(3,)),
+        P("nextvit_large", (3, 4, 30, 3), plain=(3,)),
+    ),
+    # depths= in model_cfgs; the first block counts and has a projection shortcut.
+    "nfnet": (
+        P("dm_nfnet_f1", (2, 4, 12, 6)),
+        P("nfnet_l0", (1, 2, 6, 3)),
+        P("eca_nfnet_l2", (3, 6, 18, 9)),
+        P("nf_regnet_b1", (2, 4, 7, 7)),
+        P("nf_seresnet26", (2, 2, 2, 2)),
+        P("nf_resnet50", (3, 4, 6, 3)),
+        P("test_nfnet", (1, 1, 1, 1), refused=ONE_EACH),
+    ),
+    # depth=; pooling is apart.
+    "pit": (
+        P("pit_ti_224", (2, 6, 4)),
+        P("pit_b_224", (3, 6, 4)),
+        P("pit_s_distilled_224", (2, 6, 4)),
+    ),
+    # Cells 0 to 3, 4 to 7 and 8 to 11.
+    "pnasnet": (P("pnasnet5large", (4, 4, 4), refused=CELLS),),
+    # depths=; downsampling is apart.
+    "pvt_v2": (
+        P("pvt_v2_b0", (2, 2, 2, 2)),
+        P("pvt_v2_b2_li", (3, 4, 6, 3)),
+        P("pvt_v2_b5", (3, 6, 40, 3)),
+    ),
+    # depth= in the entry points.
+    "qwen3_vit": (
+        P("qwen3_vit_88m", (12,)),
+        P("qwen3_vit_306m_enc", (24,)),
+        P("qwen3_vit_416m_merge", (27,)),
+    ),
+    # num_blocks_list= of 3 for each of n_layer stages; DenseBlock reads a concatenation.
+    "rdnet": (
+        P("rdnet_tiny", (3,) * 7, refused=CONCATENATES),
+        P("rdnet_large", (3,) * 12, refused=CONCATENATES),
+    ),
+    # w0=, wa=, wm=, depth= in model_cfgs; the first block counts and has a projection shortcut.
+    "regnet": (
+        P("regnetx_002", _regnet(24, 36.44, 2.49, 13)),
+        P("regnetx_032", _regnet(88, 26.31, 2.25, 25)),
+        P("regnety_016", _regnet(48, 20.71, 2.65, 27)),
+        P("regnety_1280", _regnet(456, 160.83, 2.52, 27)),
+        P("regnetz_005", _regnet(16, 10.7, 2.51, 21)),
+        P("regnetz_040", _regnet(48, 14.5, 2.226, 28)),
+        P("regnetv_040", _regnet(96, 31.41, 2.24, 22), note=HALF + " (a norm and activation)"),
+    ),
+    # The comments "stage1" to "stage5" in cfgs, as in ghostnet.
+    "repghost": (
+        P("repghostnet_050", GHOST, note=WIDENS),
+        P("repghostnet_100", GHOST, note=WIDENS),
+    ),
+    # depth=. The downsampling between stages holds a block too, which depth does not count.
+    "repvit": (
+        P("repvit_m0_9", (2, 2, 14, 2), note=HALF + " (a normed token mixer)"),
+        P("repvit_m1", (2, 2, 14, 2), note=HALF + " (a normed token mixer)"),
+        P("repvit_m1_5", (4, 4, 24, 4), note=HALF + " (a normed token mixer)"),
+        P("repvit_m2_3", (6, 6, 34, 2), note=HALF + " (a normed token mixer)"),
+    ),
+    # layers=; the first block counts and has a projection shortcut.
+    "res2net": (
+        P("res2net50_26w_4s", (3, 4, 6, 3)),
+        P("res2net101d", (3, 4, 23, 3)),
+        P("res2next50", (3, 4, 6, 3)),
+    ),
+    # layers=; the first block counts and has a projection shortcut.
+    "resnest": (
+        P("resnest14d", (1, 1, 1, 1), refused=ONE_EACH),
+        P("resnest26d", (2, 2, 2, 2)),
+        P("resnest50d_1s4x24d", (3, 4, 6, 3)),
+        P("resnest269e", (3, 30, 48, 8)),
+    ),
+    # layers=; the first block counts and mostly has a projection shortcut.
+    "resnet": (
+        P("resnet10t", (1, 1, 1, 1), refused=ONE_EACH),
+        P("resnet18", (2, 2, 2, 2)),
+        P("resnet26t", (2, 2, 2, 2)),
+        P("resnet34d", (3, 4, 6, 3)),
+        P("resnet50", (3, 4, 6, 3)),
+        P("resnet50_gn", (3, 4, 6, 3)),
+        P("resnet101", (3, 4, 23, 3)),
+        P("resnet152s", (3, 8, 36, 3)),
+        P("wide_resnet50_2", (3, 4, 6, 3)),
+        P("resnext50_32x4d", (3, 4, 6, 3)),
+        P("ecaresnetlight", (1, 1, 11, 3)),
+        P("ecaresnet50d_pruned", (3, 4, 6, 3)),
+        P("seresnet269d", (3, 30, 48, 8)),
+        P("senet154", (3, 8, 36, 3)),
+        P("resnetblur18", (2, 2, 2, 2)),
+        P("resnetaa50d", (3, 4, 6, 3)),
+        P("resnetrs420", (4, 44, 87, 4)),
+        P("seresnextaa201d_32x8d", (3, 24, 36, 4)),
+        P("test_resnet", (1, 1, 1, 1), refused=ONE_EACH),
+    ),
+    # layers=; the first block counts.
+    "resnetv2": (
+        P("resnetv2_18", (2, 2, 2, 2)),
+        P("resnetv2_34d", (3, 4, 6, 3)),
+        P("resnetv2_50", (3, 4, 6, 3)),
+        P("resnetv2_50d_evos", (3, 4, 6, 3)),
+        P("resnetv2_101x1_bit", (3, 4, 23, 3)),
+        P("resnetv2_152d", (3, 8, 36, 3)),
+    ),
+    # layers in _block_cfg. Blocks of stride 1 add to the first channels and append others.
+    "rexnet": tuple(
+        P(name, (1, 2, 2, 3, 3, 5), refused="every block is wider: no two have one shape")
+        for name in ("rexnet_100", "rexnet_300", "rexnetr_130")
+    ),
+    # The blocks of cfg["features"], a stage for each stride.
+    "selecsls": (
+        P("selecsls42b", (2, 2, 2), refused=CONCATENATES),
+        P("selecsls60", (2, 3, 4), refused=CONCATENATES),
+    ),
+    # layers=; the first block counts and mostly has a projection shortcut.
+    "senet": (
+        P("legacy_seresnet18", (2, 2, 2, 2)),
+        P("legacy_seresnext26_32x4d", (2, 2, 2, 2)),
+        P("legacy_senet154", (3, 8, 36, 3)),
+    ),
+    # layers=; the patch embedding between stages is apart (a 1 x 1 convolution after stage 1).
+    "sequencer": (
+        P("sequencer2d_s", (4, 3, 8, 3)),
+        P("sequencer2d_l", (8, 8, 16, 4)),
+    ),
+    # depth=; a block is two or three residual layers. The downsampling between stages holds
+    # residual layers too, which are no blocks.
+    "shvit": (
+        P("shvit_s1", (2, 4, 5)),
+        P("shvit_s4", (4, 7, 6)),
+    ),
+    # layers=; the first block counts and mostly has a projection shortcut.
+    "sknet": (
+        P("skresnet18", (2, 2, 2, 2)),
+        P("skresnet50d", (3, 4, 6, 3)),
+        P("skresnext50_32x4d", (3, 4, 6, 3)),
+    ),
+    # depths=; downsampling is apart, in one Sequential with the blocks.
+    "starnet": (
+        P("starnet_s050", (1, 1, 3, 1)),
+        P("starnet_s2", (1, 2, 6, 2)),
+        P("starnet_s4", (3, 3, 12, 5)),
+    ),
+    # layers=; the last block of a stage is an attention block, the others are convolutions.
+    "swiftformer": (
+        P("swiftformer_xs", (3, 3, 6, 4)),
+        P("swiftformer_l3", (4, 4, 12, 6)),
+    ),
+    # depths=; patch merging is apart.
+    "swin_transformer": (
+        P("swin_tiny_patch4_window7_224", (2, 2, 6, 2)),
+        P("swin_small_patch4_window7_224", (2, 2, 18, 2)),
+        P("swin_s3_base_224", (2, 2, 30, 2)),
+    ),
+    # depths=; patch merging is apart.
+    "swin_transformer_v2": (
+        P("swinv2_tiny_window8_256", (2, 2, 6, 2)),
+        P("swinv2_small_window16_256", (2, 2, 18, 2)),
+    ),
+    # depths=; patch merging is apart. Some blocks end in a norm (norm3) after their shortcuts.
+    "swin_transformer_v2_cr": (
+        P("swinv2_cr_tiny_224", (2, 2, 6, 2)),
+        P("swinv2_cr_tiny_ns_224", (2, 2, 6, 2), note="the last block of a stage ends in a norm"),
+        P("swinv2_cr_giant_224", (2, 2, 42, 2), note="every sixth block ends in a norm"),
+    ),
+    # depths=; stage 0 has convolutions. Between the two shortcuts of a transformer block stands a
+    # convolution with a norm, without shortcut.
+    "tiny_vit": (
+        P("tiny_vit_5m_224", (2, 2, 6, 2), note="a block's local_conv has no shortcut"),
+        P("tiny_vit_21m_384", (2, 2, 6, 2), note="a block's local_conv has no shortcut"),
+    ),
+    # depth=; a block updates two streams, pixels and patches, each with shortcuts of its own.
+    "tnt": (
+        P("tnt_s_patch16_224", (12,)),
+        P("tnt_s_legacy_patch16_224", (12,)),
+        P("tnt_b_patch16_224", (12,)),
+    ),
+    # layers=; the first block counts and mostly has a projection shortcut.
+    "tresnet": (
+        P("tresnet_m", (3, 4, 11, 3)),
+        P("tresnet_xl", (4, 5, 24, 3)),
+        P("tresnet_v2_l", (3, 4, 23, 3)),
+    ),
+    # depths=; after the first block of each stage stands a position encoding with a shortcut.
+    "twins": (
+        P("twins_pcpvt_small", (3, 4, 6, 3)),
+        P("twins_pcpvt_large", (3, 8, 27, 3)),
+        P("twins_svt_small", (2, 2, 10, 4)),
+    ),
+    # Convolutions between poolings, in cfgs.
+    "vgg": (
+        P("vgg11", (1, 1, 2, 2, 2), refused="a chain of convolutions; nothing is merged"),
+        P("vgg16_bn", (2, 2, 3, 3, 3), refused="a chain of convolutions; nothing is merged"),
+    ),
+    # depth=; downsampling is apart.
+    "visformer": (
+        P("visformer_tiny", (7, 4, 4)),
+        P("visformer_small", (7, 4, 4)),
+    ),
+    # depth= in the entry points; block_fn= for other kinds of block.
+    "vision_transformer": (
+        P("vit_tiny_patch16_224", (12,)),
+        P("vit_base_patch32_clip_224", (12,)),
+        P("vit_base_patch16_siglip_gap_224", (12,)),
+        P("vit_base_patch16_siglip_224", (12,)),
+        P("vit_small_patch14_reg4_dinov2", (12,)),
+        P("vit_giant_patch14_dinov2", (40,)),
+        P("vit_small_patch16_36x1_224", (36,)),
+        P("vit_small_patch16_18x2_224", (18,), note="a block is two in parallel"),
+        P("vit_base_patch16_xp_224", (12,), note="attention and MLP in parallel"),
+        P("vit_dpwee_patch16_reg1_gap_256", (16,), note="attention and MLP in parallel"),
+        P("vit_base_patch16_rpn_224", (12,)),
+        P("vit_so150m2_patch16_reg1_gap_256", (21,)),
+        P("vit_xsmall_patch16_clip_224", (10,)),
+        P("vit_gigantic_patch14_224", (48,)),
+        P("beit3_base_patch16_224", (12,)),
+        P("aimv2_large_patch14_224", (24,)),
+        P("flexivit_small", (12,)),
+        P("test_vit", (6,)),
+        P("test_vit3", (9,)),
+    ),
+    # layers of the backbone, then depth=. The backbone's first blocks count.
+    "vision_transformer_hybrid": (
+        P("vit_tiny_r_s16_p8_224", (12,), note="the backbone is a stem"),
+        P("vit_small_r26_s32_224", (2, 2, 2, 2, 12)),
+        P("vit_base_r50_s16_224", (3, 4, 9, 12)),
+        P("vit_large_r50_s32_224", (3, 4, 6, 3, 24)),
+        P("vit_small_resnet50d_s16_224", (3, 4, 6, 8), note="out_indices=[3] drops layer4"),
+        P("vit_base_resnet26d_224", (2, 2, 2, 2, 12)),
+        P("vit_base_mci_224", (12,), note="the backbone is a stem"),
+    ),
+    # depth= in the entry points.
+    "vision_transformer_relpos": (
+        P("vit_relpos_small_patch16_224", (12,)),
+        P("vit_relpos_medium_patch16_rpn_224", (12,)),
+        P("vit_srelpos_small_patch16_224", (12,)),
+        P("test_vit_relpos", (9,)),
+    ),
+    # depth= in the entry points.
+    "vision_transformer_sam": (
+        P("samvit_base_patch16", (12,)),
+        P("samvit_huge_patch16", (32,)),
+    ),
+    # The first two of depths= in VitCfg (the third is a convolution), then depth=. The strided
+    # blocks count.
+    "vitamin": (
+        P("vitamin_small_224", (2, 4, 14)),
+        P("vitamin_xlarge_256", (2, 4, 32)),
+    ),
+    # layers=; downsampling only after stage 0, so stages 1 to 3 follow each other directly.
+    "volo": (
+        P("volo_d1_224", (4, 4, 8, 2), note=f"{MERGED}; {CLASS_TOKEN}"),
+        P("volo_d5_224", (12, 12, 20, 4), note=f"{MERGED}; {CLASS_TOKEN}"),
+    ),
+    # block_per_stage in model_cfgs; the first block counts and has no shortcut.
+    "vovnet": (
+        P("vovnet39a", (1, 1, 2, 2), refused=CONCATENATES),
+        P("ese_vovnet19b_dw", (1, 1, 1, 1), refused=ONE_EACH),
+        P("ese_vovnet39b", (1, 1, 2, 2)),
+        P("ese_vovnet99b", (1, 3, 9, 3)),
+    ),
+    # Entry, middle and exit flow; the blocks of the first and the last have projection shortcuts.
+    "xception": (P("legacy_xception", (3, 8, 1), plain=(0,)),),
+    # block_cfg: entry, middle and exit flow; the last block has no shortcut.
+    "xception_aligned": (
+        P("xception41", (3, 8, 2), plain=(0, 2)),
+        P("xception71", (5, 16, 2), plain=(0, 2)),
+        P("xception65p", (3, 16, 2), plain=(0, 2), note=HALF + " (a norm and activation)"),
+    ),
+    # depth= in the entry points; cls_attn_layers=2 beside it.
+    "xcit": (
+        P("xcit_nano_12_p16_224", (12,), note=CLASS_TOKEN),
+        P("xcit_tiny_24_p8_224", (24,), note=CLASS_TOKEN),
+        P("xcit_large_24_p16_224", (24,), note=CLASS_TOKEN),
+    ),
 }
