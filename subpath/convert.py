@@ -10,11 +10,11 @@ from torch import nn
 
 from . import zoo
 from .adaptive.checks import check_opened
-from .adaptive.gates import add_gates
+from .adaptive.graphs import Tracing, add_constants
 from .adaptive.model import AdaptiveModel
 from .adaptive.twins import add_twins
 from .errors import ConversionError, PlanError
-from .graph.read import read, read_opened
+from .graph.read import read
 from .plan import Plan, Share, Twins, make_plan
 
 
@@ -99,15 +99,12 @@ def convert(
         raise PlanError("got a plan and other arguments on how to cut; expected the plan alone")
     _check_paths(model, plan)
     check_opened(model, plan.opened)
-    eval_tree, train_tree = read_opened(model, inputs, plan.opened, zoo.opaque_functions())
-    evaluating = add_gates(eval_tree, plan)
-    training = evaluating if train_tree is eval_tree else add_gates(train_tree, plan)
+    tracing = Tracing(plan, zoo.opaque_functions())
+    graphs = tracing.graphs(model, inputs)
     root = _copy(model)
-    for constants in (evaluating.constants, training.constants):
-        for name, value in constants.items():
-            root.register_buffer(name, value, persistent=False)
+    add_constants(root, graphs)
     add_twins(root, plan.twin_norms)
-    return AdaptiveModel(root, plan, {False: evaluating, True: training})
+    return AdaptiveModel(root, tracing, graphs)
 
 
 def _check_paths(model: nn.Module, plan: Plan) -> None:

@@ -25,7 +25,7 @@ from subpath.errors import (
     TraceError,
 )
 from subpath.plan import Plan
-from toys import PostActivation, conv
+from toys import TOYS, PostActivation, conv
 
 RESNET = Network("resnet18", (2, 2, 2, 2))
 VIT = Network("vit_tiny_patch16_224", (3, 3, 3, 3), arguments={"img_size": 64})
@@ -354,3 +354,23 @@ def test_stage_outputs_are_what_the_stage_made() -> None:
         assert torch.equal(skipped, model.stage[1](model.stage[0](images)))
         assert torch.equal(output, adaptive(images, skip="T"))
     assert whole.min() < 0
+
+
+def test_a_network_that_decides_by_sizes_takes_other_sizes() -> None:
+    model = TOYS["padded"].build()
+    adaptive = subpath.convert(model, torch.zeros(2, 3, 8, 8))
+    for batch, size in ((2, 8), (3, 8), (1, 16), (2, 22)):
+        x = torch.randn(batch, 3, size, size)
+        assert torch.equal(adaptive(x), model(x))
+        base_net = adaptive.subnet("TT", example_input=x)
+        assert torch.equal(base_net(x), adaptive(x, skip="TT"))
+        assert torch.equal(base_net(x[:1]), adaptive(x[:1], skip="TT"))
+    adaptive.train(), model.train()
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(adaptive(x), model(x))
+
+
+def test_a_sub_network_that_decides_by_sizes_refuses_other_sizes() -> None:
+    adaptive = subpath.convert(TOYS["padded"].build(), torch.zeros(2, 3, 8, 8))
+    with pytest.raises(AssertionError, match=r"shape \[2, 3, 8, 8\].*example_input"):
+        adaptive.subnet("TF")(torch.zeros(2, 3, 16, 16))

@@ -271,14 +271,14 @@ class SmoothAfter(nn.Module):
 
 
 class Choosy(nn.Module):
-    """Decides by the size of the picture: torch.fx cannot open it."""
+    """Decides by the values in the picture: torch.fx cannot open it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv, self.norm = conv(width, width), nn.BatchNorm2d(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.conv(x)) if x.shape[-1] > 4 else self.norm(x)
+        return self.norm(self.conv(x)) if x.amax() < 1e6 else self.norm(x)
 
 
 class ChoosyBranch(nn.Module):
@@ -291,6 +291,22 @@ class ChoosyBranch(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.choosy(self.norm(x))
+
+
+class Padded(nn.Module):
+    """Decides by the size of the picture: pads it to a multiple of three, and crops again."""
+
+    def __init__(self, width: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        assert (width, stride) == (out, 1)
+        self.norm, self.conv = nn.BatchNorm2d(width), nn.Conv2d(width, width, 3, stride=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        short = -x.shape[-1] % 3
+        y = nn.functional.pad(x, (0, short, 0, short)) if short > 0 else x
+        rows = [self.conv(self.norm(y))] * int(x.shape[-1] > 4)
+        y = nn.functional.interpolate(rows[0] if rows else y, scale_factor=3 if rows else 1)
+        return x + y[..., : x.shape[-2], : x.shape[-1]]
 
 
 # --- residual blocks, tokens -------------------------------------------------------------------
@@ -625,6 +641,7 @@ TOYS: dict[str, Toy] = {
     "scaled shortcut": Toy(lambda: separate_downsample(ScaledShortcut, (2, 3)), _SEPARATE),
     "smooth after": Toy(lambda: separate_downsample(SmoothAfter, (2, 3)), _SEPARATE),
     "choosy branch": Toy(lambda: separate_downsample(ChoosyBranch, (2, 3)), _SEPARATE),
+    "padded": Toy(lambda: separate_downsample(Padded, (2, 3)), _SEPARATE),
     "transformer": Toy(lambda: Tokens(6), (row("blocks", 6),)),
     "sized tokens": Toy(lambda: SizedTokens(4), (row("blocks", 4),)),
     "u-net": Toy(UNet, (row("encoder", 4), row("middle", 3), row("decoder", 2))),

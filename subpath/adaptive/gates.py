@@ -50,6 +50,7 @@ class GatedGraph:
         ends: the outputs of the stages.
         facts: what is known of each node.
         constants: tensors that the graph reads beside the parameters and buffers.
+        by_size: whether it holds for inputs of the example's shapes alone.
     """
 
     graph: fx.Graph
@@ -58,6 +59,7 @@ class GatedGraph:
     ends: tuple[fx.Node, ...]
     facts: Mapping[fx.Node, Fact]
     constants: Mapping[str, torch.Tensor]
+    by_size: bool
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GatedGraph:
         return self
@@ -119,6 +121,7 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         ends=tuple(_end(tree, found, stage.blocks[-1]) for stage in plan.stages),
         facts=tree.residual.traced.facts,
         constants=tree.residual.traced.constants,
+        by_size=tree.residual.traced.by_size,
     )
 
 

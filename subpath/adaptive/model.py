@@ -16,6 +16,7 @@ from ..plan import Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
 from .code import compile_forward
 from .gates import GatedGraph, fold, twin_path
+from .graphs import Shapes, Tracing, add_constants, check_shapes, shapes_of
 
 Forward = Callable[..., Any]
 
@@ -44,13 +45,16 @@ class AdaptiveModel(nn.Module):
     original's.
     """
 
-    def __init__(self, root: nn.Module, plan: Plan, graphs: Mapping[bool, GatedGraph]) -> None:
+    def __init__(
+        self, root: nn.Module, tracing: Tracing, graphs: Mapping[bool, GatedGraph]
+    ) -> None:
         """Take over ``root`` (a copy of the caller's model that already holds the twins).
 
         Args:
             root: the module that the graphs were traced from, with every parameter.
-            plan: how it is cut.
-            graphs: the gated graph of eval mode (``False``) and of train mode (``True``).
+            tracing: how they were made: the plan, and what stays closed.
+            graphs: the gated graph of eval mode (``False``) and of train mode (``True``), for
+                the example input.
         """
         super().__init__()
         # Sharing the registries (not their contents) keeps root in step with .to(), with
@@ -58,10 +62,12 @@ class AdaptiveModel(nn.Module):
         # the state dict as it was.
         vars(self).update({name: vars(root)[name] for name in _SHARED})
         vars(self)["_root"] = root
-        self._plan = plan
+        self._tracing = tracing
         self._graphs = dict(graphs)
-        self._forwards: dict[tuple[str, bool, bool], Forward] = {}
-        self._default = SkipConfig.super_net(len(plan.stages))
+        self._by_size = any(gated.by_size for gated in graphs.values())
+        self._graphs_by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: graphs}
+        self._forwards: dict[tuple[str, bool, bool, Shapes | None], Forward] = {}
+        self._default = SkipConfig.super_net(len(tracing.plan.stages))
         self.training = root.training
 
     def forward(self, *args: Any, skip: str | None = None, **kwargs: Any) -> Any:
@@ -81,7 +87,7 @@ class AdaptiveModel(nn.Module):
         """
         if kwargs:
             args = self._positional(args, kwargs)
-        return self._forward_for(skip, features=False)(self._root, *args)
+        return self._forward_for(skip, args, features=False)(self._root, *args)
 
     def forward_features_of_stages(
         self, *args: Any, skip: str | None = None
@@ -92,18 +98,18 @@ class AdaptiveModel(nn.Module):
         dimension ``model.stages[i].channel_dim``.
         """
         output: tuple[Any, tuple[torch.Tensor, ...]]
-        output = self._forward_for(skip, features=True)(self._root, *args)
+        output = self._forward_for(skip, args, features=True)(self._root, *args)
         return output
 
     @property
     def plan(self) -> Plan:
         """How the network is cut; give it to ``convert`` to cut another copy the same way."""
-        return self._plan
+        return self._tracing.plan
 
     @property
     def stages(self) -> tuple[StagePlan, ...]:
         """The stages that can be skipped, one letter of a skip config each."""
-        return self._plan.stages
+        return self.plan.stages
 
     def skip_configs(self) -> tuple[SkipConfig, ...]:
         """All ``2**S`` skip configs, super-net first, base-net last."""
@@ -129,21 +135,30 @@ class AdaptiveModel(nn.Module):
         finally:
             _ACTIVE.reset(token)
 
-    def subnet(self, skip: str, copy_weights: bool = False) -> fx.GraphModule:
+    def subnet(
+        self, skip: str, copy_weights: bool = False, example_input: Any = None
+    ) -> fx.GraphModule:
         """One sub-network as an ordinary module that knows nothing of this library.
 
-        Its twins stand where the originals stood, and it holds only the weights it uses.
+        Its twins stand where the originals stood, and it holds only the weights it uses. If the
+        network decides by sizes (it pads to a multiple, say), the sub-network takes inputs of
+        one shape, but for the batch, and refuses others.
 
         Args:
             skip: the skip config.
             copy_weights: give it weights of its own instead of sharing this model's.
+            example_input: a tensor, or a tuple of all inputs, of the shape to make it for;
+                default: that of the conversion.
 
         Returns:
             A ``torch.fx.GraphModule`` for this model's present mode (train or eval).
         """
         config = SkipConfig(skip, len(self.stages))
-        gated = self._graphs[self.training]
+        inputs = self._example_inputs(example_input)
+        gated = self._graphs_for(inputs)[self.training]
         graph = fold(gated, config)
+        if gated.by_size:
+            check_shapes(graph, shapes_of(inputs), self._any_batch(gated, inputs))
         original = {twin_path(twin): twin.path for twin in gated.twins.values()}
         parts: dict[str, Any] = {}
         for node in graph.nodes:
@@ -200,19 +215,47 @@ class AdaptiveModel(nn.Module):
         lines.append(f"  skip={str(active)!r}: {self.share_of_work(active):.1%} of the MACs")
         return "\n".join(lines)
 
-    def _forward_for(self, skip: str | None, features: bool) -> Forward:
+    def _forward_for(self, skip: str | None, inputs: tuple[Any, ...], features: bool) -> Forward:
         if skip is None:
             skip = self.skip
+        shapes = shapes_of(inputs) if self._by_size else None
         try:
-            return self._forwards[skip, self.training, features]
+            return self._forwards[skip, self.training, features, shapes]
         except (KeyError, TypeError):
-            return self._make_forward(skip, features)
+            config = SkipConfig(skip, len(self.stages))
+            gated = self._graphs_for(inputs)[self.training]
+            forward = compile_forward(fold(gated, config, features))
+            self._forwards[str(config), self.training, features, shapes] = forward
+            return forward
 
-    def _make_forward(self, skip: str, features: bool) -> Forward:
-        config = SkipConfig(skip, len(self.stages))
-        forward = compile_forward(fold(self._graphs[self.training], config, features))
-        self._forwards[str(config), self.training, features] = forward
-        return forward
+    def _graphs_for(self, inputs: tuple[Any, ...]) -> Mapping[bool, GatedGraph]:
+        """The graphs that hold for these inputs: those of the example, unless sizes decide."""
+        shapes = shapes_of(inputs) if self._by_size else None
+        if shapes not in self._graphs_by_shapes:
+            graphs = self._tracing.graphs(self._root, inputs)
+            add_constants(self._root, graphs)
+            self._graphs_by_shapes[shapes] = graphs
+        return self._graphs_by_shapes[shapes]
+
+    def _example_inputs(self, given: Any) -> tuple[Any, ...]:
+        """Inputs of the shapes given, by default of those at conversion, without data."""
+        if given is not None:
+            return tuple(given) if isinstance(given, (tuple, list)) else (given,)
+        gated = self._graphs[False]
+        facts = [gated.facts[node] for node in gated.graph.find_nodes(op="placeholder")]
+        dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+        return tuple(
+            torch.empty(fact.shape, dtype=dtype, device="meta") if fact.shape else fact.value
+            for fact in facts
+        )
+
+    def _any_batch(self, gated: GatedGraph, inputs: tuple[Any, ...]) -> bool:
+        """Whether the graph for ``inputs`` also holds for other batch sizes."""
+        larger = tuple(
+            x.new_empty((x.shape[0] + 1, *x.shape[1:])) if isinstance(x, torch.Tensor) else x
+            for x in inputs
+        )
+        return str(self._graphs_for(larger)[self.training].graph) == str(gated.graph)
 
     def _positional(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         placeholders = self._graphs[False].graph.find_nodes(op="placeholder")
@@ -225,7 +268,7 @@ class AdaptiveModel(nn.Module):
         return (*args, *(kwargs[name] for name in names))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AdaptiveModel:
-        copied = AdaptiveModel(copy.deepcopy(self._root, memo), self._plan, self._graphs)
+        copied = AdaptiveModel(copy.deepcopy(self._root, memo), self._tracing, self._graphs)
         copied._default = self._default
         memo[id(self)] = copied
         return copied

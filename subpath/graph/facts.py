@@ -84,7 +84,7 @@ def propagate(
     try:
         # New tensors (torch.arange in a forward) must go where the others are.
         with torch.device("meta"):
-            shapes = tree_map_only(torch.Tensor, _to_meta, (inputs, dict(constants)))
+            shapes = on_meta((inputs, dict(constants)))
             return _record(shape_copy(model), graph, *shapes)
     except Exception:  # what is at fault shows when there is data
         with torch.random.fork_rng(devices=[]):
@@ -102,6 +102,11 @@ def _record(
     with torch.no_grad():
         recorder.run(*inputs)
     return recorder.facts
+
+
+def on_meta(values: Any) -> Any:
+    """The same nested tuples, lists and dicts with tensors that have no data."""
+    return tree_map_only(torch.Tensor, _to_meta, values)
 
 
 def _without_hooks(copied: nn.Module) -> nn.Module:

@@ -7,8 +7,9 @@ recorded reason, and the rest of the model is traced all the same.
 from __future__ import annotations
 
 import inspect
+import itertools
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 from torch import fx, nn
 
 from ..errors import TraceError
-from .facts import Fact, propagate, shape_copy
+from .facts import Fact, on_meta, propagate, shape_copy
+from .sizes import Sizes
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class TracedGraph:
         facts: what a run without data showed of each node.
         constants: tensors that the forward made from numbers alone, by the name the graph reads.
         opaque: modules that could not be opened, with the reason.
+        by_size: whether a forward that was opened decided by sizes: then the graph holds for
+            inputs of the example's shapes alone.
     """
 
     graph: fx.Graph
@@ -45,6 +49,7 @@ class TracedGraph:
     facts: Mapping[fx.Node, Fact]
     constants: Mapping[str, torch.Tensor]
     opaque: Mapping[str, str]
+    by_size: bool
 
     @property
     def opened(self) -> frozenset[str]:
@@ -79,18 +84,24 @@ def trace(
     """
     copy = shape_copy(model).train(training)
     own = frozenset(vars(copy))
-    tracer = _Tracer(len(inputs), is_leaf, opaque_functions)
+    sizes = Sizes(copy, on_meta(inputs))
+    tracer = _Tracer(len(inputs), is_leaf, opaque_functions, sizes)
     try:
         graph = tracer.trace(copy)
     except Exception as error:  # a forward may raise anything when it meets a proxy
         raise TraceError(
             f"got a {type(model).__name__} whose own forward torch.fx cannot trace: "
-            f"{_reason(error)}. Expected a forward without control flow on values or sizes. "
+            f"{_reason(error)}. Expected a forward without control flow on values. "
             "Move that part into a submodule (it is then called whole), or convert the part of "
             "the network that holds the residual stages."
         ) from error
     constants = _constants(copy, own, graph, "train" if training else "eval")
-    if earlier is not None and not constants and str(graph) == str(earlier.graph):
+    if (
+        earlier is not None
+        and not constants
+        and str(graph) == str(earlier.graph)
+        and bool(tracer.decisions) == earlier.by_size
+    ):
         return earlier
     try:
         facts = propagate(model, graph, inputs, constants)
@@ -100,7 +111,8 @@ def trace(
             f"({_describe(inputs)}): {_reason(error)}. Expected an input as the model takes it; "
             "give one with example_input=..."
         ) from error
-    return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque)
+    by_size = bool(tracer.decisions)
+    return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque, by_size)
 
 
 def _constants(
@@ -111,7 +123,8 @@ def _constants(
     for node in graph.find_nodes(op="get_attr"):
         value = vars(copy).get(str(node.target))
         if node.target not in own and isinstance(value, torch.Tensor):
-            node.target = f"{node.target}_{mode}"
+            numbered = (f"{node.target}_{mode}_{i}" for i in itertools.count())
+            node.target = next(name for name in numbered if not hasattr(copy, name))
             constants[node.target] = value
     if any(value.is_meta for value in constants.values()):
         raise TraceError(
@@ -122,29 +135,48 @@ def _constants(
 
 
 class _Proxy(fx.Proxy):
-    """Records ``x += y`` and ``x[i] = y`` as what they are.
+    """Records ``x += y`` and ``x[i] = y`` as what they are, and knows sizes.
 
     torch.fx traces the first as ``x = x + y``, which is not the same when ``x`` has another name,
     and refuses the second.
     """
 
-    def _in_place(self, function: Callable[..., Any], *operands: Any) -> Any:
+    tracer: _Tracer
+
+    def _record(self, function: Callable[..., Any], *operands: Any) -> Any:
         return self.tracer.create_proxy("call_function", function, (self, *operands), {})
 
     def __iadd__(self, other: Any) -> Any:
-        return self._in_place(operator.iadd, other)
+        return self._record(operator.iadd, other)
 
     def __isub__(self, other: Any) -> Any:
-        return self._in_place(operator.isub, other)
+        return self._record(operator.isub, other)
 
     def __imul__(self, other: Any) -> Any:
-        return self._in_place(operator.imul, other)
+        return self._record(operator.imul, other)
 
     def __itruediv__(self, other: Any) -> Any:
-        return self._in_place(operator.itruediv, other)
+        return self._record(operator.itruediv, other)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._in_place(operator.setitem, key, value)
+        self._record(operator.setitem, key, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        if self.node.op == "call_module" and self.tracer.is_none(self.node, key):
+            return None
+        return self._record(operator.getitem, key)
+
+    def __index__(self) -> int:
+        return int(self.tracer.decide(self.node))
+
+    def __int__(self) -> int:
+        return int(self.tracer.decide(self.node))
+
+    def __float__(self) -> float:
+        return float(self.tracer.decide(self.node))
+
+    def __len__(self) -> int:
+        return self.tracer.length(self.node)
 
 
 class _Tracer(fx.Tracer):
@@ -157,14 +189,18 @@ class _Tracer(fx.Tracer):
         inputs: int,
         is_leaf: Callable[[str, nn.Module], bool],
         opaque_functions: Collection[Callable[..., Any]],
+        sizes: Sizes,
     ) -> None:
         super().__init__(autowrap_functions=tuple(opaque_functions))
         self._inputs = inputs
+        self._sizes = sizes
+        self._runs = False  # while sizes are found out, modules run as they are
         self._is_leaf = is_leaf
         self._stack: list[Call] = []
         self._calls_made = 0
         self.calls: dict[fx.Node, tuple[Call, ...]] = {}
         self.opaque: dict[str, str] = {}
+        self.decisions: set[fx.Node] = set()
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -189,6 +225,8 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
+        if self._runs:
+            return forward(*args, **kwargs)
         path = self.path_of_module(m)
         self._calls_made += 1
         self._stack.append(Call(path, self._calls_made))
@@ -204,6 +242,7 @@ class _Tracer(fx.Tracer):
                     if node is last:
                         break
                     self.calls.pop(node, None)
+                    self.decisions.discard(node)
                     self.graph.erase_node(node)
                 return super().call_module(m, forward, args, kwargs)
         finally:
@@ -212,7 +251,53 @@ class _Tracer(fx.Tracer):
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
         self.calls[node] = tuple(self._stack)
+        if node.op == "placeholder":
+            self._sizes.add_input(node)
         return node
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if self._runs:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def decide(self, node: fx.Node) -> Any:
+        """The number that a forward decides by; it must follow from sizes."""
+        value = self._ask(self._sizes.known, node)
+        self.decisions.add(node)
+        return value
+
+    def is_none(self, node: fx.Node, key: Any) -> bool:
+        """Whether a module called whole gives ``None`` at ``key`` of its result."""
+        try:
+            absent = self._ask(self._sizes.is_none, node, key)
+        except TraceError:  # it does not run without data, so nothing is known
+            return False
+        if absent:
+            self.decisions.add(node)
+        return bool(absent)
+
+    def length(self, node: fx.Node) -> int:
+        """``len`` of a value."""
+        length, is_size = self._ask(self._sizes.length, node)
+        if is_size:
+            self.decisions.add(node)
+        return int(length)
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        return bool(self.decide(obj.node))
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        assert isinstance(obj, _Proxy)
+        return (obj[i] for i in range(len(obj)))
+
+    def _ask(self, question: Callable[..., Any], node: fx.Node, *more: Any) -> Any:
+        self._runs = True
+        try:
+            return question(node, *more)
+        except Exception as error:  # modules run here, which may raise anything
+            raise TraceError("control flow on the values of tensors") from error
+        finally:
+            self._runs = False
 
 
 def _positional_names(forward: Callable[..., Any], count: int) -> list[str]:

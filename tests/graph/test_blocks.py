@@ -73,7 +73,7 @@ def test_a_block_that_swaps_height_and_width_is_none() -> None:
 def test_a_block_that_cannot_be_opened_is_none_and_the_rest_is_found() -> None:
     class ChoosyBlock(toys.PreActivation):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return super().forward(x) if x.shape[-1] > 2 else x
+            return super().forward(x) if x.amax() < 1e6 else x
 
     parts = nn.Sequential(toys.PreActivation(8, 8), ChoosyBlock(8, 8), toys.PreActivation(8, 8))
     assert names(ImageNet(8, {"stage": parts})) == ["stage.0", "stage.2"]

@@ -151,6 +151,92 @@ def test_any_number_of_inputs() -> None:
     assert torch.equal(run(model, open_all(model, x, y), x, y), x - y)
 
 
+def test_decisions_by_size_are_taken_for_the_example() -> None:
+    model, x = TOYS["padded"].build(), TOYS["padded"].input()
+    traced = open_all(model, x)
+    assert traced.by_size
+    assert not traced.opaque
+    assert torch.equal(run(model, traced, x), model(x))
+
+
+class Asks(nn.Module):
+    """Asks an input one question and decides by the answer."""
+
+    def __init__(self, question: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.question = question
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if self.question(x) else x - 1
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda x: x.shape[0] == 2,
+        lambda x: x.ndim > 1 and x.size(-1) * 2 >= 6,
+        lambda x: len(x) == 2,
+        lambda x: range(x.shape[1])[-1],
+        lambda x: [0, 1, 2][x.dim()],
+        lambda x: x.flatten().shape[0] / 2 > float(x.shape[1]) - 1,
+        lambda x: len(list(x)) == 2,
+    ],
+)
+def test_questions_about_sizes_are_answered(question: Callable[[torch.Tensor], object]) -> None:
+    model, x = Asks(question), torch.zeros(2, 3)
+    traced = open_all(model, x)
+    assert traced.by_size
+    assert torch.equal(run(model, traced, x), model(x))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda x: x.sum() > 0,
+        lambda x: x.dtype == torch.float32,
+        lambda x: x.device.type == "cpu",
+        lambda x: x.is_floating_point(),
+        lambda x: x.requires_grad,
+        lambda x: int(x.sum()),
+    ],
+)
+def test_questions_about_anything_else_are_not(question: Callable[[torch.Tensor], object]) -> None:
+    """The answer would be baked in, and the graph is used on other devices and types too."""
+    traced = open_all(nn.Sequential(nn.Identity(), Asks(question)), torch.zeros(2, 3))
+    assert set(traced.opaque) == {"1"}
+    assert "control flow" in traced.opaque["1"]
+    assert not traced.by_size
+
+
+def test_decisions_in_what_could_not_be_opened_do_not_count() -> None:
+    class Both(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2 if x.shape[0] > 1 and x.sum() > 0 else x
+
+    traced = open_all(nn.Sequential(Both()), torch.zeros(2, 3))
+    assert set(traced.opaque) == {"0"}
+    assert not traced.by_size
+
+
+def test_none_in_the_result_of_a_leaf_is_none() -> None:
+    class Leaf(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return x * 2, None
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.leaf = Leaf()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y, mask = self.leaf(x)
+            return y if mask is None else y * mask
+
+    model, x = Model(), torch.ones(2, 3)
+    traced = trace(model, (x,), lambda path, _: path == "leaf")
+    assert torch.equal(run(model, traced, x), model(x))
+
+
 class Decides(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if x.sum() > 0 else -x
