@@ -1,11 +1,13 @@
-"""Everything that knows timm."""
+"""Everything that knows timm or torchvision."""
 
 from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -90,3 +92,155 @@ def example_inputs(model: nn.Module, example_input: Any = None) -> tuple[Any, ..
         )
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     return (torch.empty(2, *size, dtype=dtype),)
+
+
+class Library(Protocol):
+    """A collection of networks, known by name.
+
+    Attributes:
+        name: its name.
+        size_arguments: what its constructors call the height and width of their input.
+        drop_arguments: what they call the rates of dropout and stochastic depth.
+    """
+
+    name: str
+    size_arguments: tuple[str, ...]
+    drop_arguments: tuple[str, ...]
+
+    @property
+    def version(self) -> str:
+        """The version that is installed."""
+
+    def names(self) -> list[str]:
+        """All its networks."""
+
+    def family(self, name: str) -> str:
+        """The file that defines a network, without its ending."""
+
+    def part(self, name: str) -> str:
+        """Path of the module that stands for the network; empty for the whole of it."""
+
+    def make(self, name: str, **arguments: Any) -> nn.Module:
+        """The network, or the part that stands for it, without pretrained weights.
+
+        Raises:
+            ModelError: there is no such network, or it cannot be made.
+        """
+
+    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
+        """A batch of two of what the network was made for."""
+
+
+class _Timm:
+    name = "timm"
+    size_arguments: tuple[str, ...] = ("img_size",)
+    drop_arguments: tuple[str, ...] = (
+        "drop_rate",
+        "drop_path_rate",
+        "proj_drop_rate",
+        "attn_drop_rate",
+    )
+
+    @property
+    def version(self) -> str:
+        return version("timm")
+
+    def names(self) -> list[str]:
+        import timm
+
+        return list(timm.list_models())
+
+    def family(self, name: str) -> str:
+        return self._families[name]
+
+    def part(self, name: str) -> str:
+        return ""
+
+    def make(self, name: str, **arguments: Any) -> nn.Module:
+        return create_model(name, **arguments)
+
+    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
+        return example_inputs(model)
+
+    @cached_property
+    def _families(self) -> Mapping[str, str]:
+        import timm
+
+        return {
+            n: module for module in timm.list_modules() for n in timm.list_models(module=module)
+        }
+
+
+class _Torchvision:
+    name = "torchvision"
+    size_arguments: tuple[str, ...] = ("image_size",)
+    drop_arguments: tuple[str, ...] = (
+        "dropout",
+        "attention_dropout",
+        "stochastic_depth_prob",
+    )
+
+    # Detectors and the like resize, sort and pair boxes; their backbone is a network as any other.
+    _PARTS: Mapping[str, str] = {
+        "detection": "backbone",
+        "segmentation": "backbone",
+        "optical_flow": "feature_encoder",
+    }
+    _SIZE_OF_PARTS = 320  # no data config tells it; the smallest detectors were trained with it
+    _FRAMES = 16  # of a video, if the data config does not ask for more
+
+    @property
+    def version(self) -> str:
+        return version("torchvision")
+
+    def names(self) -> list[str]:
+        from torchvision.models import list_models
+
+        return list(list_models())
+
+    def family(self, name: str) -> str:
+        from torchvision.models import get_model_builder
+
+        return str(get_model_builder(name).__module__).removeprefix("torchvision.models.")
+
+    def part(self, name: str) -> str:
+        return self._PARTS.get(self.family(name).partition(".")[0], "")
+
+    def make(self, name: str, **arguments: Any) -> nn.Module:
+        from torchvision.models import get_model
+
+        part = self.part(name)
+        if part == "backbone":
+            arguments = {"weights_backbone": None, **arguments}
+        try:
+            model: nn.Module = get_model(name, weights=None, **arguments)
+        except Exception as error:  # constructors fail in many ways
+            raise ModelError(
+                f"got an error while torchvision made {name!r} with {arguments}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return model.get_submodule(part)
+
+    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
+        from torchvision.models import get_model_weights
+
+        weights = get_model_weights(name).DEFAULT
+        size = getattr(weights.transforms(), "crop_size", [self._SIZE_OF_PARTS])
+        shape = [3, size[0], size[-1]]
+        if self.family(name).startswith("video."):
+            shape.insert(1, self._FRAMES)
+        return (torch.empty(2, *shape),)
+
+
+LIBRARIES: Mapping[str, Library] = {library.name: library for library in (_Timm(), _Torchvision())}
+
+
+def library(name: str) -> Library:
+    """The library called ``name``.
+
+    Raises:
+        ModelError: it is not known.
+    """
+    if name not in LIBRARIES:
+        raise ModelError(f"got the library {name!r}; expected {' or '.join(LIBRARIES)}")
+    return LIBRARIES[name]

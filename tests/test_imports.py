@@ -25,6 +25,7 @@ ORDER = [
     {"adaptive"},
     {"convert", "zoo"},
     {"distill", "measure", "export", "checkpoint"},
+    {"sweep"},
     {"finetune"},
     {"report"},
     {"cli"},
@@ -43,7 +44,7 @@ LIBRARIES = {
     "yaml": {"finetune"},
     "safetensors": {"checkpoint", "finetune"},
     "sklearn": {"finetune"},
-    "torchvision": {"finetune"},
+    "torchvision": {"zoo", "finetune"},
 }
 
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -1,0 +1,231 @@
+"""Examine one network without weights: how it is cut, what that saves, is it still the same?
+
+Networks without data are made and run quickly, whatever their size. One that computes with values
+while it is made or run is examined with random weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from .. import zoo
+from ..adaptive.model import AdaptiveModel
+from ..convert import convert
+from ..errors import ModelError, NoResidualError, SubpathError, TraceError
+from ..skip import SkipConfig
+from .calls import first_difference, log_calls
+from .record import Check, Record, StageDepth
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A network, what it was converted to, and an input of both, on the meta device or the CPU."""
+
+    original: nn.Module
+    adaptive: AdaptiveModel
+    inputs: tuple[torch.Tensor, ...]
+    tables: dict[str, torch.Tensor]
+
+    @property
+    def base(self) -> SkipConfig:
+        """The config of the base-net."""
+        return SkipConfig.base_net(len(self.adaptive.stages))
+
+
+def examine(library: str, name: str, tell: Tell = lambda phase: None) -> Record:
+    """Convert one network and ask what can be asked without its numbers.
+
+    Args:
+        library: ``timm`` or ``torchvision``.
+        name: the network.
+        tell: is told what is being done.
+
+    Returns:
+        The record; whatever goes wrong is written there.
+    """
+    start = time.perf_counter()
+    known = zoo.library(library)
+    record = Record(
+        library=library,
+        versions={library: known.version, "torch": torch.__version__},
+        name=name,
+        family=known.family(name),
+        part=known.part(name),
+    )
+    try:
+        pair = pair_of(library, name, tell)
+    except NoResidualError as error:
+        record = replace(record, outcome="no-residual", reason=str(error))
+    except Exception as error:  # other people's code in every shape
+        record = replace(record, outcome="failed", reason=_said(error))
+    else:
+        record = _described(record, pair)
+        record = replace(record, checks=dict(_checks(library, name, pair, tell)))
+    return replace(record, seconds=round(time.perf_counter() - start, 2))
+
+
+def pair_of(library: str, name: str, tell: Tell) -> Pair:
+    """The network and what it is converted to, without data if it allows that.
+
+    Raises:
+        SubpathError: it cannot be made or converted.
+    """
+    try:
+        return _pair("meta", library, name, tell)
+    except NoResidualError:
+        raise
+    except (ModelError, TraceError):  # it computes with values
+        return _pair("cpu", library, name, tell)
+
+
+def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
+    known = zoo.library(library)
+    tell("making")
+    with torch.device(device):
+        model = known.make(name).eval()
+        inputs = known.inputs(name, model)
+    if device == "cpu":
+        inputs = tuple(_noise(x) for x in inputs)
+    tell("converting")
+    adaptive = convert(model, inputs)
+    made = {n: t for n, t in adaptive.named_buffers() if n not in dict(model.named_buffers())}
+    tables = {n: t.clone() for n, t in made.items() if not t.is_meta}
+    return Pair(model.to(device), adaptive.to(device), inputs, tables)
+
+
+def _described(record: Record, pair: Pair) -> Record:
+    plan = pair.adaptive.plan
+    # The multiply-adds of AdaptiveModel.share_of_work, which counts the example batch.
+    gated = pair.adaptive._graphs[False]
+    samples = pair.inputs[0].shape[0]
+    whole = gated.macs(SkipConfig.super_net(len(plan.stages)))
+    return replace(
+        record,
+        outcome="converted",
+        inputs=tuple(tuple(x.shape) for x in pair.inputs),
+        stages=tuple(StageDepth(s.name, len(s.blocks), len(s.skippable)) for s in plan.stages),
+        gmacs_super=whole / samples / 1e9,
+        gmacs_base=gated.macs(pair.base) / samples / 1e9,
+        twin_norms=len(plan.twin_norms),
+        opaque={item.path: item.reason for item in plan.opaque},
+    )
+
+
+def _checks(library: str, name: str, pair: Pair, tell: Tell) -> Iterator[tuple[str, Check]]:
+    yield "each stage saves", _each_stage_saves(pair)
+    yield "same keys", _same_keys(pair)
+    for mode, training in (("eval", False), ("train", True)):
+        tell(f"running in {mode} mode")
+        same, base = _runs(library, name, pair, training)
+        yield f"same calls, {mode}", same
+        yield f"base-net runs, {mode}", base
+
+
+def _runs(library: str, name: str, pair: Pair, training: bool) -> tuple[Check, Check]:
+    """The checks that run the network: without data, with data where that cannot be had."""
+    try:
+        return _run(pair, training)
+    except OriginalRefusesError:
+        pass
+    try:
+        return _run(_pair("cpu", library, name, lambda phase: None), training)
+    except (OriginalRefusesError, SubpathError) as error:
+        refused = Check(None, f"the original does not run: {error}")
+        return refused, refused
+
+
+class OriginalRefusesError(Exception):
+    """The original itself does not run; nothing is known of the conversion."""
+
+
+@contextmanager
+def original_runs() -> Iterator[None]:
+    """Errors inside the block are the original's own.
+
+    Raises:
+        OriginalRefusesError: there was one.
+    """
+    try:
+        yield
+    except Exception as error:  # other people's code in every shape
+        raise OriginalRefusesError(_said(error)) from error
+
+
+def _each_stage_saves(pair: Pair) -> Check:
+    stages = len(pair.adaptive.stages)
+    for number, stage in enumerate(pair.adaptive.stages):
+        config = "F" * number + "T" + "F" * (stages - number - 1)
+        if pair.adaptive.share_of_work(config) >= 1:
+            return Check(False, f"skipping stage {stage.name} saves no multiply-adds")
+    return Check(True)
+
+
+def _same_keys(pair: Pair) -> Check:
+    original, converted = pair.original.state_dict(), pair.adaptive.state_dict()
+    for key, value in original.items():
+        if key not in converted or converted[key].shape != value.shape:
+            return Check(False, f"{key} is missing or has another shape")
+    added = converted.keys() - original.keys()
+    foreign = sorted(key for key in added if not key.startswith("twin_norms."))
+    return Check(not foreign, ", ".join(foreign[:3]))
+
+
+def _run(pair: Pair, training: bool) -> tuple[Check, Check]:
+    with _mode(pair, training):
+        difference, expected = _difference(pair)
+        if difference:  # the first call may fill caches or prepare something: ask once more
+            difference, expected = _difference(pair)
+        return Check(not difference, difference), _base_net_runs(pair, expected)
+
+
+def _difference(pair: Pair) -> tuple[str, str]:
+    """What the super-net does differently, and the form of the original's output."""
+    with original_runs():
+        expected = log_calls(pair.original, pair.inputs)
+    form = _form(expected.output)
+    try:
+        got = log_calls(pair.adaptive, pair.inputs, pair.tables)
+    except Exception as error:  # it runs the network's own code
+        return _said(error), form
+    return first_difference(expected, got), form
+
+
+def _base_net_runs(pair: Pair, expected: str) -> Check:
+    try:
+        got = _form(pair.adaptive(*pair.inputs, skip=pair.base))
+    except Exception as error:  # it runs the network's own code
+        return Check(False, _said(error))
+    return Check(got == expected, "" if got == expected else f"gives {got}; expected {expected}")
+
+
+@contextmanager
+def _mode(pair: Pair, training: bool) -> Iterator[None]:
+    pair.original.train(training)
+    pair.adaptive.train(training)
+    with torch.device(pair.inputs[0].device), torch.set_grad_enabled(training):
+        yield
+
+
+def _form(output: Any) -> str:
+    return str(tree_map_only(torch.Tensor, lambda t: (str(t.dtype), tuple(t.shape)), output))
+
+
+def _noise(like: torch.Tensor) -> torch.Tensor:
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(1))
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SubpathError):
+        return f"{type(error).__name__}: {error}"
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0]}"
