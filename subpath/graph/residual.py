@@ -10,7 +10,7 @@ shortcut stand for the sum. No names, no class lists.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,7 @@ import torch
 from torch import fx, nn
 
 from .behaviour import Traits, same_function, traits
+from .movement import Movement, numbered
 from .trace import TracedGraph
 
 SOURCE = "input"
@@ -78,11 +79,11 @@ class ResidualGraph:
         self.traced = traced
         self.modules = dict(modules)
         self.order = {node: i for i, node in enumerate(traced.graph.nodes)}
+        self._movement = Movement(traced.facts, self.modules)
         self._traits: dict[fx.Node, Traits] = {}
-        self._layouts: dict[fx.Node, bool] = {}
         self.units: dict[fx.Node, Unit] = {}
-        for node in self.dominators:
-            if (unit := self._unit(node)) is not None:
+        for node, fork in self.dominators.items():
+            if (unit := self._find_unit(node, fork)) is not None:
                 self.units[node] = unit
 
     @cached_property
@@ -183,60 +184,126 @@ class ResidualGraph:
                 found += [value] if isinstance(value, nn.Parameter) else []
         return found
 
-    def path(self, end: fx.Node, inside: frozenset[fx.Node]) -> Path | None:
+    def path(
+        self, end: fx.Node, inside: frozenset[fx.Node], units: Mapping[fx.Node, Unit] | None = None
+    ) -> Path | None:
         """Follow ``end`` back through identities and units until it leaves ``inside``.
 
-        Returns ``None`` when something on the way is no identity, or when the start has another
-        shape or another order of elements than the end.
-        """
-        steps: list[fx.Node] = []
-        node = end
-        while node in inside:
-            previous = self._previous(node, activations=True)
-            if previous is None:
-                return None
-            steps.append(node)
-            node = previous
-        units = tuple(self.units[step] for step in steps if step in self.units)
-        if not units or self.shape(node) != self.shape(end):
-            return None
-        if not self._keeps_order(steps, node):
-            return None
-        others = [n for n in steps if n not in self.units and not self._is_plain(n)]
-        exact = all(self._leaves_alone(other, node) for other in others)
-        return Path(end, node, tuple(steps), units, exact)
+        Args:
+            end: a flow node of ``inside``.
+            inside: the nodes of one call.
+            units: the units that are closed; default: all of the network's.
 
-    def _unit(self, node: fx.Node) -> Unit | None:
+        Returns:
+            ``None`` when something on the way is no identity, or when the start has another shape
+            or another order of elements than the end.
+        """
+        units = self.units if units is None else units
+        trail = self._trail(end, inside.__contains__, units, activations=True)
+        if trail is None or self.shape(trail.start) != self.shape(end):
+            return None
+        closed = tuple(units[step] for step in trail.steps if step in units)
+        if not closed or not self._keeps_order(trail, units):
+            return None
+        others = [n for n in trail.steps if n not in units and not self._is_plain(n)]
+        exact = all(self._leaves_alone(other, trail.start) for other in others)
+        return Path(end, trail.start, trail.steps, closed, exact)
+
+    def units_within(self, inside: frozenset[fx.Node]) -> Mapping[fx.Node, Unit]:
+        """The network's units, and those of a call that takes several streams.
+
+        Where streams meet in every block, the last value that all paths to an add run through
+        lies far back. Seen from inside the call, a stream forks where it comes in.
+        """
+        units = dict(self.units)
+        for node in sorted(inside, key=self.order.__getitem__):
+            operands = None if node in units else self.operands(node)
+            if operands is None:
+                continue
+            trails = [self._trail(side, inside.__contains__, units) for side in operands]
+            found = [trail for trail in trails if trail is not None]
+            if len(found) == 1:
+                unit = _as_unit(node, operands, found[0].end, found[0].start)
+                units |= {node: unit} if unit is not None else {}
+        return units
+
+    def _find_unit(self, node: fx.Node, fork: fx.Node) -> Unit | None:
+        """The unit that ends at ``node``, if one operand alone is ``fork`` by an identity path."""
         operands = self.operands(node)
         if operands is None:
             return None
-        fork = self.dominators[node]
-        sides = [side for side in operands if fork in self._identity_trail(side, fork)]
-        if len(sides) != 1 or (node.kwargs.get("alpha", 1) != 1 and sides[0] is operands[1]):
-            return None
-        shortcut = sides[0]
-        branch = operands[1] if shortcut is operands[0] else operands[0]
-        return Unit(node, shortcut, branch, fork)
 
-    def _identity_trail(self, node: fx.Node, until: fx.Node) -> Iterator[fx.Node]:
-        step: fx.Node | None = node
-        while step is not None and self.order[step] >= self.order[until]:
-            yield step
-            step = self._previous(step, activations=False)
+        def is_after_fork(step: fx.Node) -> bool:
+            return self.order[step] > self.order[fork]
 
-    def _previous(self, node: fx.Node, activations: bool) -> fx.Node | None:
-        """The value ``node`` equals, up to layout, when the units are closed."""
-        if node in self.units:
-            return self.units[node].shortcut
-        parents = [p for p in node.all_input_nodes if p in self.flow]
-        if len(parents) != 1 or self.shape(node) is None or self.shape(parents[0]) is None:
-            return None
-        if self._is_plain(node) or self._is_scale(node):
-            return parents[0]
-        return parents[0] if activations and self._traits_of(node).activation else None
+        trails = [(side, self._trail(side, is_after_fork, self.units)) for side in operands]
+        sides = [side for side, trail in trails if trail is not None and trail.start is fork]
+        return _as_unit(node, operands, sides[0], fork) if len(sides) == 1 else None
+
+    def _trail(
+        self,
+        end: fx.Node,
+        goes_on: Callable[[fx.Node], bool],
+        units: Mapping[fx.Node, Unit],
+        activations: bool = False,
+    ) -> _Trail | None:
+        """Follow ``end`` back while ``goes_on``, through identities and closed units.
+
+        What was split on the way must come together again, in one start.
+        """
+        steps: set[fx.Node] = set()
+        starts: set[fx.Node] = set()
+        todo = [end]
+        while todo:
+            node = todo.pop()
+            if node in steps:
+                continue
+            if goes_on(node):
+                sources = self._sources(node, units, activations)
+                if sources is None:
+                    return None
+                steps.add(node)
+                todo += sources
+            else:
+                starts.add(node)
+                if len(starts) > 1:
+                    return None
+        late_first = sorted(steps, key=self.order.__getitem__, reverse=True)
+        return _Trail(end, starts.pop(), tuple(late_first))
+
+    def _sources(
+        self, node: fx.Node, units: Mapping[fx.Node, Unit], activations: bool
+    ) -> tuple[fx.Node, ...] | None:
+        """What ``node`` equals when the units are closed, up to the places of elements."""
+        if node in units:
+            return (units[node].shortcut,)
+        parents = tuple(p for p in node.all_input_nodes if self.traced.facts[p].shapes)
+        if not parents or not all(parent in self.flow for parent in parents):
+            return parents[:1] if self._is_scale(node) else None
+        passes = self._is_plain(node) or self._is_scale(node)
+        return parents if passes or (activations and self._traits_of(node).activation) else None
 
     def _is_plain(self, node: fx.Node) -> bool:
-        return self._traits_of(node).identity or self._is_layout(node)
+        return self._traits_of(node).identity or self._moves(node)
+
+    def _moves(self, node: fx.Node) -> bool:
+        return not self._traits_of(node).pointwise and self._movement.is_one(node)
+
+    def _keeps_order(self, trail: _Trail, units: Mapping[fx.Node, Unit]) -> bool:
+        """Whether the elements that are split and moved on the way are all back in place."""
+        shape = self.shape(trail.start)
+        if shape is None or not any(self._moves(step) for step in trail.steps):
+            return shape is not None
+        (numbers,) = numbered([(shape,)])
+        elements = {trail.start: numbers}
+        for step in reversed(trail.steps):
+            if step not in units and self._moves(step):
+                elements[step] = self._movement.apply(step, elements)
+            else:
+                sources = self._sources(step, units, activations=True)
+                assert sources is not None
+                elements[step] = elements[sources[0]]
+        return torch.equal(elements[trail.end], numbers)
 
     def _is_scale(self, node: fx.Node) -> bool:
         """Whether ``node`` multiplies the flow by a number or a learned vector."""
@@ -261,78 +328,25 @@ class ResidualGraph:
         while node is not None and node not in self.units:
             if self._traits_of(node).activation:
                 return same_function(activation, node, self.modules)
-            node = self._previous(node, activations=False)
+            sources = self._sources(node, self.units, activations=False)
+            node = sources[0] if sources is not None and len(sources) == 1 else None
         return False
 
-    def _is_layout(self, node: fx.Node) -> bool:
-        """Whether ``node`` only moves elements: view, permute, roll, contiguous, flatten."""
-        if node not in self._layouts:
-            moved = None if self._traits_of(node).pointwise else self._moved(node, None)
-            self._layouts[node] = moved is not None and _is_permutation(moved)
-        return self._layouts[node]
 
-    def _keeps_order(self, steps: list[fx.Node], start: fx.Node) -> bool:
-        """Whether the layout changes along ``steps`` (late to early) cancel out."""
-        shape = self.shape(start)
-        layouts = [step for step in reversed(steps) if self._is_layout(step)]
-        if not layouts or shape is None:
-            return True
-        numbers = _numbers(shape)
-        elements: torch.Tensor | None = numbers
-        for step in layouts:
-            if elements is not None:
-                elements = self._moved(step, elements)
-        return elements is not None and torch.equal(elements, numbers)
+@dataclass(frozen=True)
+class _Trail:
+    """The way back from ``end`` to ``start``; ``steps`` are the nodes on it, late first."""
 
-    def _moved(self, node: fx.Node, elements: torch.Tensor | None) -> torch.Tensor | None:
-        """Run ``node`` on element numbers (default: in order), sizes as they were in the trace."""
-        source = node.args[0] if node.args else None
-        facts = self.traced.facts
-        if not isinstance(source, fx.Node) or node in self.units:
-            return None
-        shape = self.shape(source)
-        if (
-            shape is None
-            or torch.Size(shape).numel() != torch.Size(self.shape(node) or (0,)).numel()
-        ):
-            return None
-        if any(facts[p].is_flow for p in node.all_input_nodes if p is not source):
-            return None
-        if elements is None:
-            elements = _numbers(shape)
-        rest, kwargs = fx.node.map_arg(
-            (node.args[1:], dict(node.kwargs)), lambda parent: facts[parent].value
-        )
-        try:
-            if node.op == "call_method":
-                result = getattr(elements, str(node.target))(*rest, **kwargs)
-            elif node.op == "call_module":
-                module = self.modules[str(node.target)]
-                if any(True for _ in (*module.parameters(), *module.buffers())):
-                    return None
-                result = module(elements, *rest, **kwargs)
-            else:
-                assert callable(node.target)
-                result = node.target(elements, *rest, **kwargs)
-        except Exception:  # it computes with the values: no mere change of layout
-            return None
-        return result if isinstance(result, torch.Tensor) else None
+    end: fx.Node
+    start: fx.Node
+    steps: tuple[fx.Node, ...]
 
 
-def _numbers(shape: tuple[int, ...]) -> torch.Tensor:
-    """A different integer for each element, negative ones too: a ReLU is no change of layout."""
-    count = torch.Size(shape).numel()
-    return torch.arange(-(count // 2), count - count // 2, device="cpu").reshape(shape)
-
-
-def _is_permutation(moved: torch.Tensor) -> bool:
-    """Whether ``moved`` holds the same integers as ``_numbers`` gives, in any order."""
-    count = moved.numel()
-    if moved.dtype != torch.int64:
-        return False
-    seen = torch.zeros(count, dtype=torch.bool, device="cpu")
-    places = moved.flatten() + count // 2
-    if places.min() < 0 or places.max() >= count:
-        return False
-    seen[places] = True
-    return bool(seen.all())
+def _as_unit(
+    add: fx.Node, operands: tuple[fx.Node, fx.Node], shortcut: fx.Node, fork: fx.Node
+) -> Unit | None:
+    """The unit with that shortcut; none if the add scales it (``alpha`` applies to the second)."""
+    if add.kwargs.get("alpha", 1) != 1 and shortcut is operands[1]:
+        return None
+    branch = operands[1] if shortcut is operands[0] else operands[0]
+    return Unit(add, shortcut, branch, fork)
