@@ -23,17 +23,18 @@ ORDER = [
     {"graph"},
     {"plan"},
     {"adaptive"},
-    {"convert", "zoo"},
+    {"convert", "zoo", "maker"},
     {"distill", "measure", "export", "checkpoint"},
     {"sweep"},
     {"finetune"},
     {"report"},
     {"cli"},
 ]
-BESIDE = {("skip", "errors"), ("convert", "zoo")}
+BESIDE = {("skip", "errors"), ("convert", "zoo"), ("maker", "zoo")}
 
 LIBRARIES = {
     "timm": {"zoo", "finetune"},
+    "accelerate": {"finetune"},
     "rich": {"report", "cli"},
     "fvcore": {"measure"},
     "networkx": {"graph", "plan"},

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import RunError
 from . import options
 from .output import only_results_on_stdout
 from .summary import show_summary
@@ -32,14 +33,22 @@ def finetune(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run that is in that directory.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in that directory, or begin it."),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Train super-net and base-net together, by self-distillation, as a recipe says."""
+    if overwrite and resume:
+        raise RunError("got --overwrite and --resume; expected one of them")
     with only_results_on_stdout():
         from .. import finetune as engine  # torch and timm take a second: not for --help
         from .progress import ProgressBars
 
         read = engine.read_recipe(recipe, set_ or ())
         directory = engine.output_directory(read, output)
-        summary = engine.finetune(read, directory, overwrite=overwrite, observer=ProgressBars())
+        summary = engine.finetune(
+            read, directory, overwrite=overwrite, resume=resume, observer=ProgressBars()
+        )
     show_summary(summary, directory, json)

@@ -31,7 +31,8 @@ def inspect(
     import subpath  # torch, timm and the rest take a second: not for --help
 
     from .. import report
-    from .network import example, maker, without_weights
+    from ..maker import maker
+    from .network import example, without_weights
 
     def read(network: nn.Module) -> tuple[list[int], Plan]:
         inputs = example(network, size)

@@ -32,8 +32,8 @@ class ProgressBars:
         self._batches = 0
         self._last = (0.0, 0)
 
-    def begin(self, phase: str, epochs: int, batches: int, batch_size: int) -> None:
-        """Draw a new bar."""
+    def begin(self, phase: str, epochs: int, batches: int, batch_size: int, done: int) -> None:
+        """Draw a new bar, with what was done before it."""
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -46,7 +46,9 @@ class ProgressBars:
         self._batches = 0
         self._last = (time.monotonic(), 0)
         title = TITLES.get(phase, phase)
-        self._task = self._progress.add_task(title, total=epochs * batches, numbers="")
+        self._task = self._progress.add_task(
+            title, total=epochs * batches, completed=done, numbers=""
+        )
         self._progress.start()
 
     def batch(self, loss: Tensor | None, learning_rate: float | None) -> None:

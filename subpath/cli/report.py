@@ -48,7 +48,8 @@ def report(
 
     from .. import checkpoint, measure
     from .. import report as views
-    from .network import example, maker, without_weights
+    from ..maker import maker
+    from .network import example, without_weights
     from .run_directory import Run, read_run, run_directory
 
     run: Run | None = None

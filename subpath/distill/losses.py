@@ -76,10 +76,13 @@ def feature_loss(
 
 
 def pooled(features: Tensor, channel_dim: int) -> Tensor:
-    """The mean over everything but batch and channels: ``(batch, channels)``.
+    """The mean over everything but batch and channels, ``(batch, channels)``, in single precision.
 
     Args:
         features: batch first, for example ``(B, C, H, W)``, ``(B, H, W, C)`` or ``(B, N, C)``.
         channel_dim: where the channels are; it may count from the end.
     """
-    return features.movedim(channel_dim, 1).flatten(2).mean(2) if features.dim() > 2 else features
+    if features.dim() <= 2:
+        return features
+    precision = torch.promote_types(features.dtype, torch.float32)
+    return features.movedim(channel_dim, 1).flatten(2).mean(2, dtype=precision)

@@ -1,8 +1,10 @@
 """Fine-tuning from a recipe: model, data, the training loops, and a run from start to end."""
 
+from .directory import output_directory
 from .read import check_recipe, read_recipe, write_recipe
 from .recipe import Recipe
-from .run import ConfigResult, Summary, evaluate, finetune, output_directory
+from .results import ConfigResult, Summary
+from .run import evaluate, finetune
 
 __all__ = [
     "ConfigResult",

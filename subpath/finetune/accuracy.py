@@ -1,34 +1,33 @@
-"""Accuracy on held-back data."""
+"""Accuracy on held-back data; with several processes, each sees a share of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
-from .data import Batches
+from .loader import Batches
 from .observer import Observer, Silent
+from .processes import Processes
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, batches: Batches, device: torch.device) -> float:
+def accuracy(model: nn.Module, batches: Batches, processes: Processes) -> float:
     """Top-1 accuracy of an ordinary network, in percent; it is put in eval mode."""
     model.eval()
-    correct = count = 0
-    for images, targets in batches:
-        correct += _correct(model(images.to(device)), targets.to(device))
-        count += len(targets)
-    return 100 * correct / count
+    (percent,) = _percent([model], batches, processes, Silent())
+    return percent
 
 
 @torch.no_grad()
 def accuracies(
     model: AdaptiveModel,
     batches: Batches,
-    device: torch.device,
+    processes: Processes,
     skips: Sequence[str],
     observer: Observer | None = None,
 ) -> dict[str, float]:
@@ -36,19 +35,30 @@ def accuracies(
 
     The model is put in eval mode.
     """
-    observer = observer or Silent()
     model.eval()
-    correct = dict.fromkeys(skips, 0)
-    count = 0
+    runs = [partial(model, skip=skip) for skip in skips]
+    percents = _percent(runs, batches, processes, observer or Silent())
+    return {str(skip): percent for skip, percent in zip(skips, percents, strict=True)}
+
+
+def _percent(
+    runs: Sequence[Callable[[Tensor], Any]],
+    batches: Batches,
+    processes: Processes,
+    observer: Observer,
+) -> list[float]:
+    """The share of images that each of ``runs`` gets right, over the shares of all processes."""
+    counts = torch.zeros(len(runs) + 1, dtype=torch.int64, device=processes.device)
     for images, targets in batches:
-        images, targets = images.to(device), targets.to(device)
-        for skip in skips:
-            correct[skip] += _correct(model(images, skip=skip), targets)
-        count += len(targets)
+        images, targets = images.to(processes.device), targets.to(processes.device)
+        with processes.autocast():
+            right = [_correct(run(images), targets) for run in runs]
+        counts += torch.stack([*right, counts.new_tensor(len(targets))])
         observer.batch(None, None)
-    return {str(skip): 100 * right / count for skip, right in correct.items()}
+    *correct, images_seen = processes.total(counts).tolist()
+    return [100 * right / images_seen for right in correct]
 
 
-def _correct(output: Any, targets: Tensor) -> int:
-    logits = output[0] if isinstance(output, (tuple, list)) else output
-    return int((logits.argmax(dim=1) == targets).sum())
+def _correct(output: Any, targets: Tensor) -> Tensor:
+    logits: Tensor = output[0] if isinstance(output, (tuple, list)) else output
+    return (logits.argmax(dim=1) == targets).sum()

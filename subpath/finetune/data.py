@@ -1,35 +1,23 @@
-"""Training data and held-back data, from timm's factories or from scikit-learn's digits."""
+"""Training data and held-back data: opened, split, and the form that the network takes."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from timm.data import create_dataset, create_loader, resolve_data_config
-from torch import Tensor, nn
+from timm.data import create_dataset, resolve_data_config
+from torch import nn
 from torch.utils.data import Dataset
-from torchvision.transforms import Compose
 
 from ..errors import DataError
-from .recipe import AugmentSection, DataSection
+from . import arrays
+from .recipe import DataSection
 
 Images = Dataset[tuple[Any, int]]
-
-
-class Batches(Protocol):
-    """What the engine iterates over: batches of images ``(B, C, H, W)`` and labels ``(B,)``."""
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +41,7 @@ class ImageFormat:
 
     Attributes:
         size: channels, height, width.
+        train_size: the same while training.
         mean: subtracted, for each channel.
         std: divided by, for each channel.
         interpolation: for resizing.
@@ -60,6 +49,7 @@ class ImageFormat:
     """
 
     size: tuple[int, int, int]
+    train_size: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
@@ -78,15 +68,19 @@ def open_data(section: DataSection, seed: int) -> Split:
             classes.
     """
     if section.name == "digits":
-        whole: Images = _Digits()
-        split = _hold_back(whole, section.held_back or 0.2, seed)
+        split = _hold_back(arrays.digits(), section.held_back or 0.2, seed)
         return Split(*split, section.num_classes or 10)
-    train = _open(section, section.train_split)
+    if section.name == "fashion_mnist":
+        train, others = arrays.fashion_mnist(section.root, section.download)
+        if section.held_back is not None:
+            return Split(*_hold_back(train, section.held_back, seed), 10)
+        return Split(train, others, 10)
+    images = _open(section, section.train_split)
     if section.held_back is not None:
-        return Split(*_hold_back(train, section.held_back, seed), _num_classes(section, train))
+        return Split(*_hold_back(images, section.held_back, seed), _num_classes(section, images))
     held_back = _open(section, section.held_back_split)
-    _check_apart(section, train, held_back)
-    return Split(train, held_back, _num_classes(section, train))
+    _check_apart(section, images, held_back)
+    return Split(images, held_back, _num_classes(section, images))
 
 
 def image_format(section: DataSection, model: nn.Module) -> ImageFormat:
@@ -103,73 +97,12 @@ def image_format(section: DataSection, model: nn.Module) -> ImageFormat:
         )
     return ImageFormat(
         size=size,
+        train_size=(size[0], *(section.train_size or size[1:])),
         mean=tuple(mean),
         std=tuple(std),
         interpolation=section.interpolation or config["interpolation"],
         crop=section.crop or config["crop_pct"],
     )
-
-
-def training_loader(
-    images: Images, form: ImageFormat, augment: AugmentSection, batch_size: int, workers: int
-) -> Batches:
-    """Shuffled, augmented batches; a last incomplete batch is left out.
-
-    Raises:
-        DataError: there are fewer images than one batch.
-    """
-    loader = _loader(
-        images,
-        form,
-        batch_size,
-        workers,
-        is_training=True,
-        no_aug=False,
-        scale=augment.scale,
-        ratio=augment.ratio,
-        hflip=augment.hflip,
-        color_jitter=augment.color_jitter or None,
-        auto_augment=augment.auto_augment,
-        re_prob=augment.erase,
-        re_mode="pixel",
-    )
-    if len(loader) == 0:
-        raise DataError(
-            f"got {len(images)} training images for batches of {batch_size}; "  # type: ignore[arg-type]
-            "expected at least one full batch. Lower batch_size"
-        )
-    return loader
-
-
-def held_back_loader(images: Images, form: ImageFormat, batch_size: int, workers: int) -> Batches:
-    """All held-back images, in order, not augmented."""
-    return _loader(images, form, batch_size, workers, is_training=False, crop_pct=form.crop)
-
-
-def _loader(
-    images: Images, form: ImageFormat, batch_size: int, workers: int, **arguments: Any
-) -> Batches:
-    prepared: Any = images  # timm sets its transform
-    loader: Batches = create_loader(
-        prepared,
-        input_size=form.size,
-        batch_size=batch_size,
-        interpolation=form.interpolation,
-        mean=form.mean,
-        std=form.std,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        use_prefetcher=False,
-        **arguments,
-    )
-    mode = "L" if form.size[0] == 1 else "RGB"
-    prepared.transform = Compose([partial(_in_mode, mode=mode), prepared.transform])
-    return loader
-
-
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    return image.convert(mode)
 
 
 def _open(section: DataSection, split: str) -> Images:
@@ -194,6 +127,11 @@ def _open(section: DataSection, split: str) -> Images:
             f"got an error while opening the split {split!r} of {section.name} in {root} "
             f"({type(error).__name__}: {error}); expected data that timm's create_dataset can read"
         ) from error
+    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise DataError(
+            f"got {section.name}, a stream of images; expected a data set whose images can be "
+            "taken in any order, such as a folder or torchvision's"
+        )
     return dataset
 
 
@@ -286,28 +224,3 @@ class _Part(Dataset[tuple[Any, int]]):
     def __getitem__(self, index: int) -> tuple[Any, int]:
         sample: tuple[Any, int] = self._dataset[self._indices[index]]
         return sample
-
-
-class _Digits(Dataset[tuple[Any, int]]):
-    """scikit-learn's 1,797 scanned digits of 8 x 8 pixels, as grey images."""
-
-    def __init__(self) -> None:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise DataError(
-                "got the data set digits, but scikit-learn is not installed; expected "
-                "pip install 'subpath[quickstart]'"
-            ) from error
-        digits = load_digits()
-        pixels: NDArray[Any] = digits.images * (255 / 16)
-        self._images = [Image.fromarray(image) for image in pixels.round().astype(np.uint8)]
-        self.targets = [int(label) for label in digits.target]
-        self.transform: Any = None
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        image = self._images[index]
-        return (self.transform(image) if self.transform else image), self.targets[index]

@@ -1,224 +1,174 @@
-"""The training loops: one epoch of the original, one of the adaptive network.
+"""The training loop: an epoch, batch by batch.
 
-To follow a batch: :func:`finetune_epoch` takes it from the loader, mixes it (if the recipe says
-so), lets ``distill`` do the two passes, and steps the optimiser and the schedule.
+To follow a batch: :func:`train_epoch` takes it from the loader, mixes it (if the recipe says so),
+lets ``learn`` add its gradients, which for an adaptive network are those of the two passes of
+``distill``, and changes the weights.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
-from timm.data import Mixup
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..adaptive.model import AdaptiveModel
 from ..distill import two_pass_step
-from ..errors import RecipeError
-from .data import Batches
+from ..skip import SkipConfig, skip_configs
+from .criterion import Criterion, Mix, with_teacher
+from .loader import TrainingBatches
 from .observer import Observer
-from .recipe import DistillSection, PhaseSection
+from .recipe import DistillSection
+from .seeds import Use, seed_of, set_seeds
+from .student import Student, in_single
+from .tally import EpochLosses, Tally
+from .updates import Updates
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
+# On an accelerator, losses are looked at every so many updates: looking waits for the device.
+LOOK_EVERY = 50
+
+Learn = Callable[[Tensor, Tensor, float, int], Mapping[str, Tensor]]
 
 
 @dataclass
-class Trainer:
-    """What a phase needs beside the network and the data.
+class Training:
+    """A phase at work.
 
     Attributes:
-        optimiser: over all weights of the network.
-        schedule: timm's scheduler, stepped after every batch.
-        mix: mixup and cutmix of a batch; makes the labels soft.
-        criterion: the task loss.
-        device: where the network is.
-        steps: batches done so far in this phase.
+        name: ``train`` or ``finetune``.
+        batches: the training images.
+        mix: mixup and cutmix.
+        learn: adds the gradients of a batch, ``learn(images, targets, weight, seed)``, and gives
+            back its losses.
+        updates: what changes the weights.
+        accumulate: batches for one update.
+        seeds: of the run and the phase.
+        memory_format: of the images.
     """
 
-    optimiser: torch.optim.Optimizer
-    schedule: Any
-    mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
-    criterion: Criterion
-    device: torch.device
-    steps: int = 0
-
-    def batch(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch on the device, mixed."""
-        images = images.to(self.device, non_blocking=True)
-        targets = targets.to(self.device, non_blocking=True)
-        return self.mix(images, targets) if self.mix else (images, targets)
-
-    def step(self) -> None:
-        """Change the weights, then the learning rate."""
-        self.optimiser.step()
-        self.steps += 1
-        self.schedule.step_update(self.steps)
+    name: str
+    batches: TrainingBatches
+    mix: Mix
+    learn: Learn
+    updates: Updates
+    accumulate: int
+    seeds: tuple[int, ...]
+    memory_format: torch.memory_format = torch.contiguous_format
 
     @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next step (of the first parameter group)."""
-        return float(self.optimiser.param_groups[0]["lr"])
+    def updates_per_epoch(self) -> int:
+        """Updates in an epoch; batches left over are not used."""
+        return len(self.batches) // self.accumulate
 
-
-@dataclass(frozen=True)
-class EpochLosses:
-    """Means over an epoch; ``logits`` and ``features`` are ``None`` without distillation."""
-
-    loss: float
-    task: float
-    logits: float | None
-    features: float | None
-    seconds: float
-    images_per_second: float
-
-
-def make_trainer(
-    model: nn.Module, phase: PhaseSection, batches: int, num_classes: int, device: torch.device
-) -> Trainer:
-    """Optimiser, schedule and task loss of a phase.
-
-    Args:
-        model: the network, on ``device``.
-        phase: what the recipe says.
-        batches: in each epoch.
-        num_classes: for mixup.
-        device: where the network is.
-
-    Raises:
-        RecipeError: timm refuses the arguments of the optimiser or the schedule.
-    """
-    chosen, schedule = phase.optimiser, phase.schedule
-    try:
-        optimiser = create_optimizer_v2(
-            model,
-            opt=chosen.name,
-            lr=chosen.lr,
-            weight_decay=chosen.weight_decay,
-            momentum=chosen.momentum,
-            **chosen.arguments,
-        )
-        scheduler, _ = create_scheduler_v2(
-            optimiser,
-            sched=schedule.name,
-            num_epochs=phase.epochs,
-            warmup_epochs=schedule.warmup_epochs,
-            warmup_lr=schedule.warmup_lr,
-            min_lr=schedule.min_lr,
-            decay_epochs=schedule.decay_epochs or phase.epochs,
-            decay_milestones=list(schedule.decay_milestones),
-            decay_rate=schedule.decay_rate,
-            step_on_epochs=False,
-            updates_per_epoch=batches,
-        )
-    except Exception as error:  # optimisers check their arguments in many ways
-        raise RecipeError(
-            f"got an optimiser or schedule that timm refuses ({type(error).__name__}: {error}); "
-            f"expected arguments that {chosen.name} and {schedule.name} take"
-        ) from error
-    if phase.mixup is None:
-        mix: Mixup | None = None
-        smoothing = phase.label_smoothing
-    else:  # Mixup smooths the labels itself
-        smoothing = 0.0
-        mix = Mixup(
-            mixup_alpha=phase.mixup.mixup,
-            cutmix_alpha=phase.mixup.cutmix,
-            prob=phase.mixup.probability,
-            label_smoothing=phase.label_smoothing,
-            num_classes=num_classes,
-        )
-
-    def criterion(output: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(output, targets, label_smoothing=smoothing)
-
-    scheduler.step_update(0)
-    return Trainer(optimiser, scheduler, mix, criterion, device)
+    def place(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch on the device."""
+        device = self.updates.processes.device
+        images = images.to(device, non_blocking=True, memory_format=self.memory_format)
+        return images, targets.to(device, non_blocking=True)
 
 
 def train_epoch(
-    model: nn.Module, batches: Batches, trainer: Trainer, observer: Observer
-) -> EpochLosses:
-    """One epoch of the original network: a plain loop."""
-    model.train()
-    sums = _Sums()
-    for images, targets in batches:
-        images, targets = trainer.batch(images, targets)
-        trainer.optimiser.zero_grad()
-        output = model(images)
-        heads = output if isinstance(output, (tuple, list)) else (output,)
-        loss = torch.stack([trainer.criterion(head, targets) for head in heads]).mean()
-        loss.backward()
-        observer.batch(loss.detach(), trainer.learning_rate)
-        trainer.step()
-        sums.add(len(images), loss=loss.detach(), task=loss.detach())
-    return sums.means()
-
-
-def finetune_epoch(
-    model: AdaptiveModel,
-    batches: Batches,
-    trainer: Trainer,
-    distill: DistillSection,
+    training: Training,
+    epoch: int,
+    tally: Tally,
     observer: Observer,
+    save: Callable[[], None] | None = None,
+    save_every: int | None = None,
 ) -> EpochLosses:
-    """One epoch of self-distillation (Kang and Lee, section 3.2, algorithm 1)."""
-    model.train()
-    sums = _Sums()
-    for images, targets in batches:
-        images, targets = trainer.batch(images, targets)
-        trainer.optimiser.zero_grad()
+    """One epoch, or what is left of it.
+
+    Args:
+        training: the phase.
+        epoch: its number, from 0.
+        tally: what has been seen of the epoch; it says where to go on.
+        observer: gets told about every update.
+        save: writes a checkpoint.
+        save_every: after how many updates.
+
+    Raises:
+        RunError: a loss is not finite.
+    """
+    updates, processes = training.updates, training.updates.processes
+    look_every = 1 if processes.device.type == "cpu" and processes.count == 1 else LOOK_EVERY
+    updates.train_mode()
+    if tally.batches == 0:
+        tally.rate = updates.learning_rate
+    batches = training.batches.epoch(epoch, start=tally.batches)
+    first = tally.batches // training.accumulate
+    for number in range(first + 1, training.updates_per_epoch + 1):
+        updates.optimiser.zero_grad()
+        for _ in range(training.accumulate):
+            images, targets = training.place(*next(batches))
+            place = (*training.seeds, epoch, tally.batches)
+            set_seeds(seed_of(Use.STEP, *place, processes.rank))
+            images, targets = training.mix(images, targets)
+            config_seed = seed_of(Use.CONFIG, *place)  # the same on all processes
+            losses = training.learn(images, targets, 1 / training.accumulate, config_seed)
+            tally.add(losses, len(images))
+        observer.batch(losses["loss"], updates.learning_rate)
+        updates.step()
+        saving = save is not None and save_every is not None and number % save_every == 0
+        if saving or number % look_every == 0 or number == training.updates_per_epoch:
+            tally.check(processes, training.name, epoch)
+        if saving and save is not None and number < training.updates_per_epoch:
+            save()
+    return tally.means(processes)
+
+
+def task_learner(network: nn.Module, updates: Updates, criterion: Criterion) -> Learn:
+    """The plain step that trains the original network."""
+
+    def learn(images: Tensor, targets: Tensor, weight: float, seed: int) -> dict[str, Tensor]:
+        with updates.processes.autocast():
+            output = network(images)
+        heads = in_single(output if isinstance(output, (tuple, list)) else (output,))
+        loss = torch.stack([criterion(head, targets) for head in heads]).mean()
+        updates.processes.backward(weight * loss)
+        return {"loss": loss.detach(), "task": loss.detach()}
+
+    return learn
+
+
+def distillation_learner(
+    student: Student,
+    updates: Updates,
+    criterion: Criterion,
+    section: DistillSection,
+    teacher: Callable[[Tensor], Tensor] | None = None,
+) -> Learn:
+    """The two passes of the method (Kang and Lee, section 3.2, algorithm 1)."""
+    if section.teacher is not None:
+        criterion = with_teacher(criterion, section.teacher)
+
+    def learn(images: Tensor, targets: Tensor, weight: float, seed: int) -> dict[str, Tensor]:
         losses = two_pass_step(
-            model,
+            student,
             images,
-            targets,
-            trainer.criterion,
-            alpha=distill.alpha,
-            temperature=distill.temperature,
-            features=distill.features,
+            targets if teacher is None else (targets, teacher(images)),
+            criterion,
+            alpha=section.alpha,
+            temperature=section.temperature,
+            logits=section.logits,
+            features=section.features_weight if section.features else 0.0,
+            stages=section.stages,
+            base_task=section.base_task,
+            further=random_config(len(student.stages), seed) if section.random_pass else (),
+            weight=weight,
+            backward=updates.processes.backward,
         )
-        observer.batch(losses.total, trainer.learning_rate)
-        trainer.step()
-        sums.add(
-            len(images),
-            loss=losses.total,
-            task=losses.task,
-            logits=losses.logits,
-            features=losses.features,
-        )
-    return sums.means()
+        return {
+            "loss": losses.total,
+            "task": losses.task,
+            "logits": losses.logits,
+            "features": losses.features,
+            "base_task": losses.base_task,
+        }
+
+    return learn
 
 
-class _Sums:
-    """Sums of losses over an epoch, kept on the device so that no step waits for them."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._images = 0
-        self._batches = 0
-        self._start = time.perf_counter()
-
-    def add(self, images: int, **losses: Tensor) -> None:
-        for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, 0) + loss
-        self._images += images
-        self._batches += 1
-
-    def means(self) -> EpochLosses:
-        seconds = time.perf_counter() - self._start
-        return EpochLosses(
-            loss=float(self._sums["loss"]) / self._batches,
-            task=float(self._sums["task"]) / self._batches,
-            logits=self._mean("logits"),
-            features=self._mean("features"),
-            seconds=seconds,
-            images_per_second=self._images / seconds,
-        )
-
-    def _mean(self, name: str) -> float | None:
-        return float(self._sums[name]) / self._batches if name in self._sums else None
+def random_config(stages: int, seed: int) -> tuple[SkipConfig, ...]:
+    """One config between super-net and base-net; none if there is none between."""
+    between = list(skip_configs(stages))[1:-1]
+    return (between[np.random.default_rng(seed).integers(len(between))],) if between else ()

@@ -1,18 +1,25 @@
-"""The original network of a recipe, with its weights."""
+"""The networks of a recipe, with their weights."""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
+import torch
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from .. import zoo
 from ..checkpoint import Architecture, check_keys, read_weights
-from .recipe import Recipe
+from ..errors import RecipeError
+from ..maker import maker
+from .recipe import Recipe, TeacherSection
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def architecture(recipe: Recipe, num_classes: int) -> Architecture:
-    """How timm makes the network: the recipe's arguments, and classes and channels of the data."""
+    """How the network is made: the recipe's arguments, and classes and channels of the data."""
     arguments: dict[str, Any] = {"num_classes": num_classes}
     size = recipe.data.input_size
     if size is not None and size[0] != 3:
@@ -24,13 +31,50 @@ def make_network(recipe: Recipe, made: Architecture) -> nn.Module:
     """Make the original network and give it the recipe's starting weights.
 
     Raises:
-        ModelError: timm cannot make it.
+        ModelError: it cannot be made.
+        RecipeError: weights are to be downloaded for a network that is none of timm's.
         CheckpointError: the local weights do not fit.
     """
-    weights = recipe.model.weights
-    pretrained = weights == "pretrained"
-    network = zoo.create_model(made.name, pretrained=pretrained, **made.arguments)
-    if weights not in ("scratch", "pretrained"):
+    return _make(made, recipe.model.weights, "model")
+
+
+def teacher_network(section: TeacherSection, student: Architecture) -> nn.Module:
+    """Make the teacher, for the classes and channels of the student.
+
+    Raises:
+        ModelError, RecipeError, CheckpointError: as for the network itself.
+    """
+    given = {k: v for k, v in student.arguments.items() if k in ("num_classes", "in_chans")}
+    made = Architecture(section.name, {**given, **section.arguments})
+    return _make(made, section.weights, "distill.teacher")
+
+
+def in_sync(network: Network, device: torch.device) -> Network:
+    """The same weights and statistics in a network whose batch norms see all processes.
+
+    Raises:
+        RecipeError: the device has no synchronised batch norm.
+    """
+    if device.type != "cuda":
+        raise RecipeError(
+            f"got sync_batch_norm: true on {device.type}; expected CUDA, the only device for which "
+            "torch has it"
+        )
+    tensors = [*network.parameters(), *network.buffers()]
+    shared: Network = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    synced: Network = convert_sync_batchnorm(shared)
+    return synced
+
+
+def _make(made: Architecture, weights: str, key: str) -> nn.Module:
+    if weights == "pretrained":
+        if not made.is_timm:
+            raise RecipeError(
+                f"got {key}.weights: pretrained for {made.name}; expected a local file, or scratch"
+            )
+        return zoo.create_model(made.name, pretrained=True, **made.arguments)
+    network = maker(made.name, made.arguments)()
+    if weights != "scratch":
         _load_local(network, weights)
     return network
 

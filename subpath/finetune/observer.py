@@ -11,18 +11,19 @@ from torch import Tensor
 class Observer(Protocol):
     """Gets told what happens. Every method may do nothing."""
 
-    def begin(self, phase: str, epochs: int, batches: int, batch_size: int) -> None:
+    def begin(self, phase: str, epochs: int, batches: int, batch_size: int, done: int) -> None:
         """A phase begins: ``train``, ``finetune`` or ``evaluate``.
 
         Args:
             phase: its name.
             epochs: how often it goes through the data.
-            batches: in each epoch.
-            batch_size: images in a batch.
+            batches: updates of the weights in each epoch.
+            batch_size: images in an update.
+            done: updates that an earlier start of the run has done.
         """
 
     def batch(self, loss: Tensor | None, learning_rate: float | None) -> None:
-        """A batch is done; ``loss`` may still be on its way on the device."""
+        """An update is done; ``loss`` may still be on its way on the device."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done; ``record`` is its line in ``log.jsonl``."""
@@ -34,7 +35,7 @@ class Observer(Protocol):
 class Silent:
     """An observer that does nothing."""
 
-    def begin(self, phase: str, epochs: int, batches: int, batch_size: int) -> None:
+    def begin(self, phase: str, epochs: int, batches: int, batch_size: int, done: int) -> None:
         """Do nothing."""
 
     def batch(self, loss: Tensor | None, learning_rate: float | None) -> None:

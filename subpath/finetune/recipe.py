@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Pair = Annotated[tuple[float, float], Field(strict=False)]
+from .phase import PhaseSection
+from .section import Arguments, Names, NotNegative, Pair, Positive, PositiveNumber, Section, Share
 
-
-class Section(BaseModel):
-    """A mapping in the recipe: no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+# Data sets that are found without being told where they are.
+FOUND = ("digits", "fashion_mnist")
 
 
 class ModelSection(Section):
     """The original network."""
 
     name: str
-    """A timm name."""
+    """A timm name, or ``package.module:callable`` for a network of your own. That runs your code:
+    read a recipe from others before you run it."""
     weights: str = "scratch"
     """``scratch``, ``pretrained`` (timm downloads them), or a local file of weights."""
-    arguments: dict[str, Any] = {}
-    """Keyword arguments for ``timm.create_model``; ``num_classes`` is the data's unless given."""
+    arguments: Arguments = Field(default_factory=dict)
+    """Keyword arguments for ``timm.create_model``, or for your callable. ``num_classes`` is the
+    data's unless given, and so is ``in_chans`` where images are not of three colours."""
 
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
         import timm
 
+        if ":" in name:
+            return name
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:4]
             hint = f"; near it: {', '.join(near)}" if near else ""
-            raise ValueError(f"expected a timm model name{hint}")
+            raise ValueError(f"expected a timm model name or package.module:callable{hint}")
         return name
 
     @field_validator("arguments")
@@ -53,7 +52,7 @@ class ConvertSection(Section):
 
     groups: Positive | None = None
     skippable: Any = None
-    blocks: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    blocks: Names | None = None
     twin_norms: Literal["mandatory", "all", "none"] = "mandatory"
 
     @field_validator("skippable")
@@ -72,12 +71,18 @@ class AugmentSection(Section):
     """Random resized crop: share of the area."""
     ratio: Pair = (0.75, 1.3333)
     """Random resized crop: aspect ratio."""
+    crop: Literal["rrc", "rkrc", "rkrr"] = "rrc"
+    """Random resized crop, or timm's crops that keep the aspect ratio."""
     hflip: Share = 0.5
-    color_jitter: Annotated[float, Field(ge=0)] = 0.0
+    vflip: Share = 0.0
+    color_jitter: NotNegative = 0.0
     auto_augment: str | None = None
-    """timm's policy, for example ``rand-m9-mstd0.5``."""
+    """``ta_wide`` (TrivialAugment, torchvision's), or a policy of timm: ``rand-m9-mstd0.5``."""
     erase: Share = 0.0
     """Probability of random erasing."""
+    repeats: Positive = 1
+    """How often an image comes, augmented anew, among the batches of one step; an epoch is as long
+    as without, and sees fewer images."""
 
     @field_validator("scale", "ratio")
     @classmethod
@@ -91,10 +96,11 @@ class DataSection(Section):
     """What is trained and evaluated on."""
 
     name: str = "digits"
-    """``digits`` (scikit-learn's, needs no download), ``folder`` (a folder of images for each
-    class), or a name of timm's dataset factory (``torch/cifar10``, ``hfds/...``)."""
+    """``digits`` (scikit-learn's, needs no download), ``fashion_mnist``, ``folder`` (a folder of
+    images for each class), or a name of timm's dataset factory (``torch/cifar10``, ...)."""
     root: str | None = None
-    """Where the data is; all but ``digits`` need it."""
+    """Where the data is. ``digits`` needs none; ``fashion_mnist`` is looked for where the Debian
+    package dataset-fashion-mnist puts it."""
     train_split: str = "train"
     held_back_split: str = "validation"
     held_back: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -105,6 +111,8 @@ class DataSection(Section):
     """Default: asked from the data set."""
     input_size: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)] | None = None
     """Channels, height, width. Default: the model's."""
+    train_size: Annotated[tuple[Positive, Positive], Field(strict=False)] | None = None
+    """Height and width while training, if not those of ``input_size``."""
     mean: Annotated[tuple[float, ...], Field(strict=False)] | None = None
     std: Annotated[tuple[float, ...], Field(strict=False)] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] | None = None
@@ -116,7 +124,7 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> DataSection:
-        if self.name != "digits" and self.root is None:
+        if self.name not in FOUND and self.root is None:
             raise ValueError(f"expected a root for {self.name!r}: the directory with the data")
         channels = self.input_size[0] if self.input_size else None
         for key, values in (("mean", self.mean), ("std", self.std)):
@@ -125,69 +133,17 @@ class DataSection(Section):
         return self
 
 
-class OptimiserSection(Section):
-    """The optimiser, by timm's ``create_optimizer_v2``."""
+class TeacherSection(Section):
+    """Another network, already trained, that the super-net learns from beside the labels."""
 
-    name: str = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 0.05
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Not applied to norms and biases."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    arguments: dict[str, Any] = {}
-    """Further keyword arguments, for example ``betas``."""
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        from timm.optim import list_optimizers
-
-        known = [str(optimiser) for optimiser in list_optimizers()]
-        if name.lower() not in known:
-            near = difflib.get_close_matches(name.lower(), known, 4) or ["sgd", "adamw", "lamb"]
-            raise ValueError(f"expected one of timm's optimisers, for example {', '.join(near)}")
-        return name
-
-
-class ScheduleSection(Section):
-    """The learning rate over time, by timm's ``create_scheduler_v2``; updated at every step."""
-
-    name: Literal["cosine", "step", "multistep", "poly"] = "cosine"
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    warmup_lr: Annotated[float, Field(ge=0)] = 1e-5
-    min_lr: Annotated[float, Field(ge=0)] = 0.0
-    decay_epochs: Annotated[float, Field(gt=0)] | None = None
-    decay_milestones: Annotated[tuple[Positive, ...], Field(strict=False)] = ()
-    decay_rate: Annotated[float, Field(gt=0)] = 0.1
-
-
-class MixupSection(Section):
-    """Mixup and cutmix, by timm."""
-
-    mixup: Annotated[float, Field(ge=0)] = 0.0
-    cutmix: Annotated[float, Field(ge=0)] = 0.0
-    probability: Share = 1.0
-
-
-class PhaseSection(Section):
-    """One training phase."""
-
-    epochs: Positive
-    batch_size: Annotated[int, Field(gt=1)] = 64
-    optimiser: OptimiserSection = OptimiserSection()
-    schedule: ScheduleSection = ScheduleSection()
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    mixup: MixupSection | None = None
-
-    @model_validator(mode="after")
-    def _possible(self) -> PhaseSection:
-        if self.mixup is not None and self.batch_size % 2:
-            raise ValueError("expected an even batch_size: mixup pairs the images of a batch")
-        if self.schedule.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"expected schedule.warmup_epochs below epochs, got "
-                f"{self.schedule.warmup_epochs} of {self.epochs}"
-            )
-        return self
+    name: str
+    """A timm name, or ``package.module:callable``; it takes the same images as the network."""
+    weights: str = "pretrained"
+    """``pretrained`` (timm downloads them) or a local file of weights."""
+    arguments: Arguments = Field(default_factory=dict)
+    weight: Share = 0.5
+    """The super-net's task is ``1 - weight`` labels and ``weight`` teacher."""
+    temperature: PositiveNumber = 1.0
 
 
 class DistillSection(Section):
@@ -195,9 +151,26 @@ class DistillSection(Section):
 
     alpha: Share = 0.5
     """Weight of the super-net's task loss; the rest weighs the base-net's distillation."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: PositiveNumber = 1.0
+    logits: bool = True
+    """Distil the logits."""
     features: bool = True
-    """Distil the outputs of the stages too."""
+    """Distil the outputs of the stages."""
+    features_weight: NotNegative = 1.0
+    """Weight of the stage outputs beside that of the logits, which is 1."""
+    stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
+    """Numbers (from 0) of the stages whose outputs are distilled. Default: all."""
+    base_task: NotNegative = 0.0
+    """Weight, beside the distillation, of the base-net's own task loss."""
+    random_pass: bool = False
+    """In each step, distil one more config, drawn anew, as sandwich-rule training does."""
+    teacher: TeacherSection | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> DistillSection:
+        if not (self.logits or (self.features and self.features_weight) or self.base_task):
+            raise ValueError("expected logits, features or base_task: the base-net learns nothing")
+        return self
 
 
 class Recipe(Section):
@@ -210,6 +183,23 @@ class Recipe(Section):
     """``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
     threads: Positive | None = None
     """CPU threads of torch; default: torch's. Small networks are faster on one."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """``bf16`` and ``fp16`` compute in mixed precision; the weights stay single. fp16: CUDA."""
+    channels_last: bool = False
+    compile: bool = False
+    """Compile each config that is trained, by ``torch.compile``."""
+    recompute: bool = False
+    """Keep the outputs of stages alone and compute the rest again in the backward pass: less
+    memory, about a third more time."""
+    sync_batch_norm: bool = False
+    """With several processes: batch statistics over all of them (CUDA only). Else each process
+    normalises its own batch, and running statistics are averaged after each epoch."""
+    save_every: Positive | None = None
+    """Updates between two checkpoints for ``--resume``; one at the end of each epoch in any
+    case."""
+    keep_best: bool = False
+    """Also keep, under ``best``, the epoch with the best mean held-back accuracy of super-net and
+    base-net. Chosen by the held-back data, its accuracy there is a little too good."""
     model: ModelSection
     convert: ConvertSection = ConvertSection()
     data: DataSection = DataSection()

@@ -3,74 +3,51 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import random_seed
 from torch import nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
+from ..checkpoint import Architecture
 from ..convert import convert
-from ..errors import RecipeError, RunError
+from ..errors import RecipeError
 from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
 from .accuracy import accuracies, accuracy
-from .data import (
-    Batches,
-    ImageFormat,
-    Split,
-    held_back_loader,
-    image_format,
-    open_data,
-    training_loader,
+from .criterion import make_criterion, make_mix, make_teacher
+from .data import ImageFormat, Split, image_format, open_data
+from .directory import (
+    BEST,
+    RECIPE,
+    SUMMARY,
+    check_directory,
+    check_same_recipe,
+    finished,
+    output_directory,
+    prepare,
+    shorten_log,
 )
-from .engine import EpochLosses, Trainer, finetune_epoch, make_trainer, train_epoch
-from .network import architecture, make_network
+from .engine import Learn, Training, distillation_learner, task_learner
+from .loader import Batches, Place, TrainingBatches, held_back_batches
+from .network import architecture, in_sync, make_network, teacher_network
 from .observer import Observer, Silent
-from .read import read_recipe, write_recipe
-from .recipe import PhaseSection, Recipe
-
-RECIPE, LOG, SUMMARY = "recipe.yaml", "log.jsonl", "summary.json"
-
-
-@dataclass(frozen=True)
-class ConfigResult:
-    """One skip config on held-back data.
-
-    Attributes:
-        skip: the config.
-        top1: accuracy in percent.
-        gmacs: multiply-adds for one image, in 10^9 (papers print them as GFLOPs).
-    """
-
-    skip: str
-    top1: float
-    gmacs: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The result of a run.
-
-    Attributes:
-        model: timm name of the original.
-        configs: one result for each skip config, super-net first.
-    """
-
-    model: str
-    configs: tuple[ConfigResult, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """``{"model": ..., "skip": {"FFFF": {"top1": percent, "gmacs": ...}, ...}}``."""
-        results = {c.skip: {"top1": c.top1, "gmacs": c.gmacs} for c in self.configs}
-        return {"model": self.model, "skip": results}
+from .phase import PhaseSection
+from .processes import Processes, start_processes
+from .read import read_recipe
+from .recipe import Recipe
+from .results import ConfigResult, Summary
+from .resume import read_checkpoint, remove_checkpoints
+from .seeds import set_seeds
+from .student import Student
+from .training import PHASES, Keeper, run_phase
+from .updates import Updates, make_updates
 
 
 @dataclass(frozen=True)
@@ -79,10 +56,22 @@ class _Scene:
 
     recipe: Recipe
     folder: Path
-    device: torch.device
+    processes: Processes
     split: Split
     form: ImageFormat
+    made: Architecture
     observer: Observer
+
+    @property
+    def place(self) -> Place:
+        processes = self.processes
+        pinned = processes.device.type == "cuda"
+        return Place(processes.rank, processes.count, self.recipe.data.workers, pinned)
+
+    @property
+    def held_back(self) -> Batches:
+        batch_size = self.recipe.finetune.batch_size
+        return held_back_batches(self.split.held_back, self.form, batch_size, self.place)
 
 
 def finetune(
@@ -90,37 +79,45 @@ def finetune(
     directory: str | os.PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     observer: Observer | None = None,
 ) -> Summary:
     """Run a recipe: train the original if it says so, convert, fine-tune, evaluate.
 
     The last epoch's weights are kept: choosing the best epoch on held-back data would make that
-    data part of the training. Sets the global random seeds of Python, NumPy and torch.
+    data part of the training. Sets the global random seeds of Python, NumPy and torch. Started by
+    ``accelerate launch`` or ``torchrun``, several processes share the work.
 
     Args:
         recipe: from :func:`read_recipe`.
         directory: where to write; default: the recipe's ``output``, else ``runs/<name>``.
         overwrite: replace an earlier run in that directory.
+        resume: go on with the run in that directory, or begin it. On a CPU, the weights at the
+            end are those of an uninterrupted run, bit for bit.
         observer: gets told about the progress.
 
     Returns:
         Accuracy and GMACs of the skip configs, as in ``summary.json``.
 
     Raises:
-        RunError: the directory is not empty, or the loss is no longer a number.
+        RunError: the directory is not empty, the recipe to resume is another one, or the loss is
+            no longer a number.
         DataError: the data cannot be read.
-        ModelError, ConversionError, CheckpointError: the network cannot be made or converted.
+        ModelError, ConversionError, CheckpointError: the network cannot be made or converted, or
+            a checkpoint cannot be read or written.
     """
     folder = output_directory(recipe, directory)
     recipe = _resolved(recipe, folder)
+    check_directory(folder)
     with _threads(recipe.threads):
-        return _run(recipe, folder, overwrite, observer or Silent())
+        return _run(recipe, folder, overwrite, resume, observer or Silent())
 
 
 def evaluate(
     directory: str | os.PathLike[str],
     skips: Sequence[str] | None = None,
     *,
+    model: nn.Module | None = None,
     observer: Observer | None = None,
 ) -> Summary:
     """Evaluate a run on its held-back data.
@@ -128,6 +125,8 @@ def evaluate(
     Args:
         directory: of the run.
         skips: the skip configs; default: all, or the useful ones of more than 32.
+        model: a fresh original; needed where the recipe names a callable, as no code is imported
+            because a directory says so.
         observer: gets told about the progress.
 
     Raises:
@@ -136,132 +135,159 @@ def evaluate(
         SkipConfigError: the network has no such config.
     """
     folder = Path(directory)
-    model = checkpoint.load(folder)
+    adaptive = checkpoint.load(folder, model)
     recipe = read_recipe(folder / RECIPE)
-    device = _device(recipe)
+    processes = start_processes(recipe.device, recipe.precision)
     split = open_data(recipe.data, recipe.seed)
-    form = image_format(recipe.data, model)
-    scene = _Scene(recipe, folder, device, split, form, observer or Silent())
+    form = image_format(recipe.data, adaptive)
+    made = architecture(recipe, split.num_classes)
+    scene = _Scene(recipe, folder, processes, split, form, made, observer or Silent())
     with _threads(recipe.threads):
-        return _evaluate(model.to(device), skips, scene)
+        return _evaluate(adaptive.to(processes.device), skips, scene)
 
 
-def output_directory(recipe: Recipe, directory: str | os.PathLike[str] | None = None) -> Path:
-    """Where a run writes: ``directory``, else the recipe's ``output``, else ``runs/<name>``."""
-    return Path(directory or recipe.output or Path("runs") / (recipe.name or "recipe"))
-
-
-def _run(recipe: Recipe, folder: Path, overwrite: bool, observer: Observer) -> Summary:
+def _run(
+    recipe: Recipe, folder: Path, overwrite: bool, resume: bool, observer: Observer
+) -> Summary:
     """A run from start to end, step by step."""
-    random_seed(recipe.seed)
-    device = _device(recipe)
+    processes = start_processes(recipe.device, recipe.precision)
+    resume = resume and (folder / RECIPE).is_file()
+    if resume:
+        check_same_recipe(folder, recipe)
+        done = finished(folder)
+        if done is not None:
+            return done
+    keeper = Keeper(folder, recipe, read_checkpoint(folder) if resume else None)
+    set_seeds(recipe.seed)  # of the first weights
     split = open_data(recipe.data, recipe.seed)
     made = architecture(recipe, split.num_classes)
     network = make_network(recipe, made)
     form = image_format(recipe.data, network)
-    scene = _Scene(recipe, folder, device, split, form, observer)
+    observer = observer if processes.first else Silent()
+    scene = _Scene(recipe, folder, processes, split, form, made, observer)
     _convert(network, scene)  # a network that cannot be converted fails before anything is done
-    _prepare(folder, overwrite)
-    checkpoint.write_atomically(folder / RECIPE, write_recipe(recipe))
+    if processes.first and resume:
+        shorten_log(folder, _epochs_done(keeper))
+    elif processes.first:
+        prepare(folder, recipe, overwrite)
+    processes.wait()
 
-    network.to(device)
-    if recipe.train is not None:
-        _train(network, recipe.train, scene)
-    model = _convert(network, scene)
-    _finetune(model, scene)
+    network.to(processes.device)
+    if recipe.train is not None and not keeper.is_past("train"):
+        network = _train(network, recipe.train, scene, keeper)
+    model = _finetune(_convert(network, scene), scene, keeper)
 
-    checkpoint.save(model, folder, made, form.size)
+    if processes.first:
+        checkpoint.save(model, folder, made, form.size)
     summary = _evaluate(model, None, scene)
-    checkpoint.write_atomically(folder / SUMMARY, json.dumps(summary.to_dict(), indent=2) + "\n")
+    if processes.first:
+        text = json.dumps(summary.to_dict(), indent=2) + "\n"
+        checkpoint.write_atomically(folder / SUMMARY, text)
+        remove_checkpoints(folder)
     return summary
 
 
-def _train(network: nn.Module, phase: PhaseSection, scene: _Scene) -> None:
+def _train(network: nn.Module, phase: PhaseSection, scene: _Scene, keeper: Keeper) -> nn.Module:
     """Train the original network, before it is converted."""
-    batches, held_back, trainer = _phase(network, phase, scene)
-    _repeat(
-        "train",
-        phase,
-        trainer,
-        epoch=lambda: train_epoch(network, batches, trainer, scene.observer),
-        evaluation=lambda: {"original": accuracy(network, held_back, scene.device)},
-        batches=len(batches),
-        scene=scene,
-    )
+    batches, updates = _phase(network, phase, scene, PHASES.index("train"))
+    compiled: Any = torch.compile(updates.model) if scene.recipe.compile else updates.model
+    learn = task_learner(compiled, updates, make_criterion(phase))
+    training = _training("train", phase, batches, learn, updates, scene)
+
+    def evaluate() -> dict[str, float]:
+        return {"original": accuracy(updates.kept, scene.held_back, scene.processes)}
+
+    run_phase(training, phase, evaluate, keeper, scene.observer)
+    network.load_state_dict(updates.kept.state_dict())
+    updates.thaw()
+    return network
 
 
-def _finetune(model: AdaptiveModel, scene: _Scene) -> None:
+def _finetune(model: AdaptiveModel, scene: _Scene, keeper: Keeper) -> AdaptiveModel:
     """Train super-net and base-net together."""
-    phase, stages = scene.recipe.finetune, len(model.stages)
-    batches, held_back, trainer = _phase(model, phase, scene)
+    recipe, phase, stages = scene.recipe, scene.recipe.finetune, len(model.stages)
+    _check_stages(recipe, stages)
+    batches, updates = _phase(model, phase, scene, PHASES.index("finetune"))
+    working = updates.model
+    assert isinstance(working, AdaptiveModel)
+    student = Student(working.train(), scene.processes, recipe.compile, recipe.recompute)
+    section, teacher = recipe.distill.teacher, None
+    if section is not None:
+        teacher = make_teacher(teacher_network(section, scene.made), scene.processes)
+    learn = distillation_learner(student, updates, make_criterion(phase), recipe.distill, teacher)
+    training = _training("finetune", phase, batches, learn, updates, scene)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
-    _repeat(
-        "finetune",
-        phase,
-        trainer,
-        epoch=lambda: finetune_epoch(model, batches, trainer, scene.recipe.distill, scene.observer),
-        evaluation=lambda: accuracies(model, held_back, scene.device, ends),
-        batches=len(batches),
-        scene=scene,
-    )
+
+    kept = updates.kept
+    assert isinstance(kept, AdaptiveModel)
+
+    def evaluate() -> dict[str, float]:
+        return accuracies(kept, scene.held_back, scene.processes, ends)
+
+    def save_best() -> None:
+        if scene.processes.first:
+            checkpoint.save(kept, scene.folder / BEST, scene.made, scene.form.size)
+
+    better = save_best if recipe.keep_best else None
+    run_phase(training, phase, evaluate, keeper, scene.observer, better)
+    model.load_state_dict(kept.state_dict())
+    return model
 
 
 def _phase(
-    model: nn.Module, phase: PhaseSection, scene: _Scene
-) -> tuple[Batches, Batches, Trainer]:
-    data, split = scene.recipe.data, scene.split
-    batches = training_loader(split.train, scene.form, data.augment, phase.batch_size, data.workers)
-    trainer = make_trainer(model, phase, len(batches), split.num_classes, scene.device)
-    return batches, _held_back(scene), trainer
+    model: nn.Module, phase: PhaseSection, scene: _Scene, number: int
+) -> tuple[TrainingBatches, Updates]:
+    recipe, processes = scene.recipe, scene.processes
+    batches = TrainingBatches(
+        scene.split.train,
+        scene.form,
+        recipe.data.augment,
+        phase.batch_size,
+        (recipe.seed, number),
+        scene.place,
+    )
+    per_epoch = len(batches) // phase.accumulate
+    if per_epoch == 0:
+        raise RecipeError(
+            f"got accumulate: {phase.accumulate} and {len(batches)} batches in an epoch; expected "
+            "at least one update in each"
+        )
+    if recipe.sync_batch_norm and processes.count > 1:
+        model = in_sync(model, processes.device)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    processes.same_everywhere(model)
+    return batches, make_updates(model, phase, per_epoch, processes)
 
 
-def _held_back(scene: _Scene) -> Batches:
-    batch_size = scene.recipe.finetune.batch_size
-    workers = scene.recipe.data.workers
-    return held_back_loader(scene.split.held_back, scene.form, batch_size, workers)
-
-
-def _repeat(
+def _training(
     name: str,
     phase: PhaseSection,
-    trainer: Trainer,
-    *,
-    epoch: Callable[[], EpochLosses],
-    evaluation: Callable[[], Mapping[str, float]],
-    batches: int,
+    batches: TrainingBatches,
+    learn: Learn,
+    updates: Updates,
     scene: _Scene,
-) -> None:
-    """All epochs of a phase, one line in the log for each."""
-    scene.observer.begin(name, phase.epochs, batches, phase.batch_size)
-    try:
-        for number in range(1, phase.epochs + 1):
-            learning_rate = trainer.learning_rate
-            losses = epoch()
-            if not math.isfinite(losses.loss):
-                raise RunError(
-                    f"got a loss of {losses.loss} in epoch {number} of {name}; expected a finite "
-                    f"number. Lower {name}.optimiser.lr, or add {name}.schedule.warmup_epochs"
-                )
-            top1 = dict(evaluation())
-            record = {"phase": name, "epoch": number, "lr": learning_rate, **asdict(losses)}
-            _log(scene, {**record, "top1": top1})
-    finally:
-        scene.observer.end()
-
-
-def _log(scene: _Scene, record: Mapping[str, Any]) -> None:
-    with (scene.folder / LOG).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-    scene.observer.epoch(record)
+) -> Training:
+    return Training(
+        name,
+        batches,
+        make_mix(phase, scene.split.num_classes),
+        learn,
+        updates,
+        phase.accumulate,
+        (scene.recipe.seed, PHASES.index(name)),
+        torch.channels_last if scene.recipe.channels_last else torch.contiguous_format,
+    )
 
 
 def _evaluate(model: AdaptiveModel, skips: Sequence[str] | None, scene: _Scene) -> Summary:
     stages = len(model.stages)
     chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
-    held_back = _held_back(scene)
-    scene.observer.begin("evaluate", 1, len(held_back), scene.recipe.finetune.batch_size)
+    held_back = scene.held_back
+    together = scene.recipe.finetune.batch_size * scene.processes.count
+    scene.observer.begin("evaluate", 1, len(held_back), together, 0)
     try:
-        top1 = accuracies(model, held_back, scene.device, chosen, scene.observer)
+        top1 = accuracies(model, held_back, scene.processes, chosen, scene.observer)
     finally:
         scene.observer.end()
     counts = count_macs(model, torch.zeros(1, *scene.form.size), skips=chosen)
@@ -271,7 +297,7 @@ def _evaluate(model: AdaptiveModel, skips: Sequence[str] | None, scene: _Scene) 
 
 def _convert(network: nn.Module, scene: _Scene) -> AdaptiveModel:
     section = scene.recipe.convert
-    device = next((p.device for p in network.parameters()), scene.device)
+    device = next((p.device for p in network.parameters()), scene.processes.device)
     return convert(
         network,
         torch.zeros(2, *scene.form.size, device=device),
@@ -282,27 +308,27 @@ def _convert(network: nn.Module, scene: _Scene) -> AdaptiveModel:
     )
 
 
+def _check_stages(recipe: Recipe, stages: int) -> None:
+    absent = [stage for stage in recipe.distill.stages or () if stage >= stages]
+    if absent:
+        raise RecipeError(
+            f"got distill.stages: {list(recipe.distill.stages or ())} for a network of {stages} "
+            f"stages; expected numbers from 0 to {stages - 1}"
+        )
+
+
+def _epochs_done(keeper: Keeper) -> dict[str, int]:
+    if keeper.saved is None:
+        return {}
+    done = {"train": keeper.recipe.train.epochs} if keeper.recipe.train is not None else {}
+    return {**done, str(keeper.saved["phase"]): int(keeper.saved["epoch"])}
+
+
 def _resolved(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with paths that hold from any directory."""
     root = recipe.data.root
     data = recipe.data.model_copy(update={"root": root and str(Path(root).resolve())})
     return recipe.model_copy(update={"data": data, "output": str(folder)})
-
-
-def _device(recipe: Recipe) -> torch.device:
-    if recipe.device == "auto":
-        found = torch.accelerator.current_accelerator()
-        usable = found is not None and torch.accelerator.is_available()
-        return found if found is not None and usable else torch.device("cpu")
-    device = torch.device(recipe.device)
-    try:
-        torch.zeros((), device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise RecipeError(
-            f"got device: {recipe.device}, which cannot be used here ({error}); expected auto, or "
-            "a device of this machine"
-        ) from error
-    return device
 
 
 @contextmanager
@@ -313,24 +339,3 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _prepare(folder: Path, overwrite: bool) -> None:
-    """Make the directory; what an earlier run left there must not be taken for this run's."""
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"got the output {folder}, which is a file; expected a directory")
-    # A run that failed before its first epoch leaves its recipe alone.
-    if folder.is_dir() and any(path.name != RECIPE for path in folder.iterdir()):
-        if not overwrite:
-            raise RunError(
-                f"got the output directory {folder}, which is not empty; expected a new one "
-                "(--output DIR), or --overwrite to replace the run in it"
-            )
-        for name in (checkpoint.DESCRIPTION, RECIPE, LOG, SUMMARY):
-            (folder / name).unlink(missing_ok=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"got the output directory {folder}, which cannot be made: {error}"
-        ) from error

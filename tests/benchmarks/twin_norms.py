@@ -10,20 +10,14 @@ fourteen configs between them, which are never trained: their mean and the worst
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import statistics
+import tempfile
+from pathlib import Path
 
 import torch
-from timm.utils import random_seed
 
-import subpath
-from subpath.finetune.accuracy import accuracies, accuracy
-from subpath.finetune.data import held_back_loader, image_format, open_data, training_loader
-from subpath.finetune.engine import finetune_epoch, make_trainer, train_epoch
-from subpath.finetune.network import architecture, make_network
-from subpath.finetune.observer import Silent
-from subpath.finetune.read import check_recipe
+from subpath.finetune import check_recipe, finetune
 
 CHOICES = ("mandatory", "all", "none")
 
@@ -32,6 +26,8 @@ def recipe(arguments: argparse.Namespace):
     sgd = {"name": "sgd", "weight_decay": 5e-4}
     return check_recipe(
         {
+            "device": "cpu",
+            "threads": 1,
             "model": {
                 "name": "resnet18",
                 "arguments": {"channels": [16, 32, 64, 128], "zero_init_last": False},
@@ -49,25 +45,17 @@ def recipe(arguments: argparse.Namespace):
 
 
 def run(read, seed: int, choices) -> dict[str, dict[str, float]]:
-    device, observer = torch.device("cpu"), Silent()
-    random_seed(seed)
-    split = open_data(read.data, seed)
-    network = make_network(read, architecture(read, split.num_classes))
-    form = image_format(read.data, network)
-    held_back = held_back_loader(split.held_back, form, 128, 0)
-    batches = training_loader(split.train, form, read.data.augment, read.train.batch_size, 0)
-    trainer = make_trainer(network, read.train, len(batches), split.num_classes, device)
-    for _ in range(read.train.epochs):
-        train_epoch(network, batches, trainer, observer)
-    results = {"original": {"FFFF": accuracy(network, held_back, device)}}
+    """The same seed trains the same original, so the choices differ in the second phase alone."""
+    results = {}
     for choice in choices:
-        random_seed(seed)
-        example = torch.zeros(2, *form.size)
-        model = subpath.convert(copy.deepcopy(network), example, twin_norms=choice)
-        trainer = make_trainer(model, read.finetune, len(batches), split.num_classes, device)
-        for _ in range(read.finetune.epochs):
-            finetune_epoch(model, batches, trainer, read.distill, observer)
-        top1 = accuracies(model, held_back, device, model.skip_configs())
+        section = read.convert.model_copy(update={"twin_norms": choice})
+        chosen = read.model_copy(update={"seed": seed, "convert": section})
+        with tempfile.TemporaryDirectory() as directory:
+            summary = finetune(chosen, directory)
+            log = (Path(directory) / "log.jsonl").read_text().splitlines()
+        trained = [record for record in map(json.loads, log) if record["phase"] == "train"]
+        results["original"] = {"FFFF": trained[-1]["top1"]["original"]}
+        top1 = {config.skip: config.top1 for config in summary.configs}
         results[choice] = {skip: top1.pop(skip) for skip in ("FFFF", "TTTT")}
         results[choice] |= {"between": statistics.mean(top1.values()), "worst": min(top1.values())}
     return results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import struct
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from sklearn.datasets import load_digits
 from pictures import write_images
 from subpath import zoo
 from subpath.errors import DataError
-from subpath.finetune.data import held_back_loader, image_format, open_data, training_loader
+from subpath.finetune.arrays import DEBIAN, Pictures
+from subpath.finetune.data import image_format, open_data
+from subpath.finetune.loader import Place, TrainingBatches, held_back_batches
 from subpath.finetune.recipe import AugmentSection, DataSection
 
 
@@ -27,7 +30,7 @@ def plain(section, batch_size=10):
     network = zoo.create_model("resnet18", num_classes=2)
     split = open_data(section, seed=0)
     form = image_format(section, network)
-    return split, everything(held_back_loader(split.held_back, form, batch_size, 0))
+    return split, everything(held_back_batches(split.held_back, form, batch_size))
 
 
 def test_digits_are_split_by_class_with_nothing_in_common():
@@ -98,13 +101,19 @@ def idx(path, array):
         file.write(path.read_bytes())
 
 
-def test_torchvision_sets_in_grey_and_in_colour(tmp_path):
-    raw = tmp_path / "FashionMNIST" / "raw"
+def write_fashion_mnist(raw):
     raw.mkdir(parents=True)
     random = np.random.default_rng(0)
+    images = {}
     for name, count in (("train", 20), ("t10k", 8)):
-        idx(raw / f"{name}-images-idx3-ubyte", random.integers(0, 256, (count, 28, 28)))
+        images[name] = random.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        idx(raw / f"{name}-images-idx3-ubyte", images[name])
         idx(raw / f"{name}-labels-idx1-ubyte", np.arange(count) % 10)
+    return images
+
+
+def test_torchvision_sets_in_grey_and_in_colour(tmp_path):
+    write_fashion_mnist(tmp_path / "FashionMNIST" / "raw")
     for channels in (1, 3):
         section = DataSection(
             name="torch/fashion_mnist", root=str(tmp_path), input_size=(channels, 32, 32)
@@ -115,25 +124,145 @@ def test_torchvision_sets_in_grey_and_in_colour(tmp_path):
         assert y.tolist() == list(range(8))
 
 
+@pytest.mark.parametrize("place", [".", "FashionMNIST/raw"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_fashion_mnist_is_read_from_its_four_files(tmp_path, place, packed):
+    images = write_fashion_mnist(tmp_path / "all" / place)
+    for path in (tmp_path / "all" / place).iterdir():
+        if (path.suffix == ".gz") != packed:
+            path.unlink()
+    section = DataSection(name="fashion_mnist", root=str(tmp_path / "all"))
+    split = open_data(section, seed=0)
+    for part, name in ((split.train, "train"), (split.held_back, "t10k")):
+        assert len(part) == len(images[name])
+        for number in (0, 7):
+            image, label = part[number]
+            assert label == number
+            assert np.array_equal(np.asarray(image), images[name][number])
+    held_back = open_data(section.model_copy(update={"held_back": 0.5}), seed=0)
+    assert (len(held_back.train), len(held_back.held_back)) == (10, 10)
+
+
+def test_damaged_and_missing_fashion_mnist(tmp_path):
+    write_fashion_mnist(tmp_path / "raw")
+    section = DataSection(name="fashion_mnist", root=str(tmp_path / "raw"))
+    for file in (tmp_path / "raw").glob("t10k-images*"):
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte, which cannot be read"):
+        open_data(section, seed=0)
+    with pytest.raises(DataError, match="apt-get install dataset-fashion-mnist"):
+        open_data(section.model_copy(update={"root": str(tmp_path)}), seed=0)
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="the Debian package is not installed")
+def test_the_debian_package_is_found():
+    split = open_data(DataSection(name="fashion_mnist"), seed=0)
+    assert (len(split.train), len(split.held_back)) == (60000, 10000)
+    assert np.bincount(split.train.targets).tolist() == [6000] * 10
+
+
 def test_training_batches_are_full_shuffled_and_augmented():
     section = DataSection(input_size=(1, 16, 16))
     split = open_data(section, seed=0)
     form = image_format(section, zoo.create_model("resnet18"))
-    loader = training_loader(split.train, form, AugmentSection(), 100, 0)
+    loader = TrainingBatches(split.train, form, AugmentSection(), 100, (0,))
     assert len(loader) == len(split.train) // 100
-    first, again = everything(loader), everything(loader)
+    first, again, later = (everything(loader.epoch(number)) for number in (0, 0, 1))
     assert first[0].shape == (100 * len(loader), 1, 16, 16)
-    assert not torch.equal(first[1], again[1])
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[1], later[1])
     with pytest.raises(DataError, match="Lower batch_size"):
-        training_loader(split.train, form, AugmentSection(), 5000, 0)
+        TrainingBatches(split.train, form, AugmentSection(), 5000, (0,))
+
+
+def strong() -> AugmentSection:
+    """Draws from the generators of Python, NumPy and torch."""
+    return AugmentSection(auto_augment="rand-m9-mstd0.5", erase=0.5, color_jitter=0.4)
+
+
+@pytest.mark.parametrize("augment", [strong(), AugmentSection(auto_augment="ta_wide", erase=0.5)])
+def test_batches_depend_on_seed_and_place_alone(images, augment):
+    section = DataSection(name="folder", root=str(images), input_size=(3, 32, 32))
+    found = {}
+    for name, seeds, workers in (("a", (5, 1), 0), ("b", (5, 1), 2), ("other", (6, 1), 0)):
+        split = open_data(section, seed=0)
+        form = image_format(section, zoo.create_model("resnet18"))
+        made = TrainingBatches(split.train, form, augment, 5, seeds, Place(workers=workers))
+        torch.manual_seed(len(found))  # what was drawn before does not matter
+        whole = list(made.epoch(3))
+        rest = list(made.epoch(3, start=4))
+        found[name] = whole
+        assert len(whole) == 7
+        for (x, y), (x_, y_) in zip(whole[4:], rest, strict=True):
+            assert torch.equal(x, x_)
+            assert torch.equal(y, y_)
+        del made
+    for (x, y), (x_, y_) in zip(found["a"], found["b"], strict=True):
+        assert torch.equal(x, x_)
+        assert torch.equal(y, y_)
+    assert not torch.equal(found["a"][0][0], found["other"][0][0])
+
+
+def numbered(count):
+    """Images that show their number, so that a batch tells what is in it."""
+    pixels = np.arange(count, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    return Pictures(pixels, np.zeros(count, int))
+
+
+def numbers(batches):
+    return [(x[:, 0, 0, 0] * 255).round().int().tolist() for x, _ in batches]
+
+
+def flat(batches):
+    return list(chain(*numbers(batches)))
+
+
+def test_processes_share_the_batches_of_one():
+    section = DataSection(input_size=(1, 8, 8), mean=(0.0,), std=(1.0,), crop=1.0)
+    form = image_format(section, zoo.create_model("resnet18"))
+    still = AugmentSection(scale=(1.0, 1.0), ratio=(1.0, 1.0), hflip=0.0)
+    one = numbers(TrainingBatches(numbered(50), form, still, 8, (1,)).epoch(2))
+    parts = [
+        numbers(TrainingBatches(numbered(50), form, still, 4, (1,), Place(rank, 2)).epoch(2))
+        for rank in (0, 1)
+    ]
+    assert len(one) == len(parts[0]) == len(parts[1]) == 6
+    for joined, first, second in zip(one, *parts, strict=True):
+        assert sorted(joined) == sorted(first + second)
+    held_back = [
+        flat(held_back_batches(numbered(11), form, 4, Place(rank, 3))) for rank in range(3)
+    ]
+    assert sorted(map(len, held_back)) == [3, 4, 4]
+    assert sorted(chain(*held_back)) == list(range(11))
+
+
+def test_repeated_augmentation_shows_an_image_to_neighbours():
+    section = DataSection(input_size=(1, 8, 8), mean=(0.0,), std=(1.0,), crop=1.0)
+    form = image_format(section, zoo.create_model("resnet18"))
+    still = AugmentSection(scale=(1.0, 1.0), ratio=(1.0, 1.0), hflip=0.0, repeats=2)
+    parts = [
+        flat(TrainingBatches(numbered(40), form, still, 5, (1,), Place(rank, 2)).epoch(0))
+        for rank in (0, 1)
+    ]
+    assert parts[0] == parts[1]  # each image once on each of the two processes
+    assert len(parts[0]) == len(set(parts[0])) == 20
+
+
+def test_training_may_have_another_size():
+    section = DataSection(input_size=(1, 16, 16), train_size=(12, 8))
+    split = open_data(section, seed=0)
+    form = image_format(section, zoo.create_model("resnet18"))
+    x, _ = next(TrainingBatches(split.train, form, AugmentSection(), 4, (0,)).epoch(0))
+    assert x.shape == (4, 1, 12, 8)
+    x, _ = next(iter(held_back_batches(split.held_back, form, 4)))
+    assert x.shape == (4, 1, 16, 16)
 
 
 def test_normalisation_is_the_one_asked_for():
     section = DataSection(input_size=(1, 8, 8), mean=(0.25,), std=(0.5,), crop=1.0)
     split, (x, _) = plain(section, batch_size=400)
-    expected = np.stack(
-        [np.asarray(split.held_back._dataset._images[i]) for i in split.held_back._indices]
-    )
+    part = split.held_back
+    expected = part._dataset._pixels[part._indices]
     np.testing.assert_allclose(x[:, 0].numpy(), (expected / 255 - 0.25) / 0.5, atol=1e-5)
 
 

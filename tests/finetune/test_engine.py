@@ -3,77 +3,47 @@
 from __future__ import annotations
 
 import copy
-import math
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 import subpath
-from subpath import zoo
-from subpath.errors import RecipeError
+from loops import Fixed, assert_close, batches, by_hand, cosine, network, phase, training_of
+from subpath.distill import two_pass_step
+from subpath.errors import RunError
 from subpath.finetune.accuracy import accuracies, accuracy
-from subpath.finetune.engine import finetune_epoch, make_trainer, train_epoch
+from subpath.finetune.criterion import make_criterion, make_mix, make_teacher, with_teacher
+from subpath.finetune.engine import random_config, train_epoch
 from subpath.finetune.observer import Silent
-from subpath.finetune.recipe import (
-    DistillSection,
-    MixupSection,
-    OptimiserSection,
-    PhaseSection,
-    ScheduleSection,
-)
+from subpath.finetune.phase import MixupSection
+from subpath.finetune.processes import start_processes
+from subpath.finetune.recipe import DistillSection, TeacherSection
+from subpath.finetune.student import Student
+from subpath.finetune.tally import Tally
 
 CPU = torch.device("cpu")
 
 
-def phase(epochs=2, **arguments) -> PhaseSection:
-    optimiser = OptimiserSection(name="momentum", lr=0.1, weight_decay=0.01)
-    return PhaseSection(epochs=epochs, batch_size=4, optimiser=optimiser, **arguments)
+def run_epoch(training, epoch=0):
+    return train_epoch(training, epoch, Tally(CPU), Silent())
 
 
-def batches(count=3):
-    return [(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])) for _ in range(count)]
-
-
-def network():
-    return zoo.create_model("resnet18", channels=[4, 4, 4, 4], num_classes=4)
-
-
-def by_hand(model, lr, momentum, weight_decay, data, gradients, schedule):
-    """SGD with momentum, weight decay on matrices and kernels alone, and a schedule by formula."""
-    velocity = {}
-    for step, (x, y) in enumerate(data):
-        model.zero_grad()
-        gradients(model, x, y)
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                g = p.grad + (weight_decay * p if p.ndim > 1 else 0)
-                velocity[name] = momentum * velocity[name] + g if step else g
-                p -= lr * schedule(step) * velocity[name]
-
-
-def cosine(step, steps):
-    return 0.5 * (1 + math.cos(math.pi * step / steps))
+def plain(model, x, y):
+    F.cross_entropy(model(x), y).backward()
 
 
 def test_training_of_the_original_is_a_plain_loop():
     model, data = network().train(), batches()
     expected = copy.deepcopy(model)
-    by_hand(
-        expected,
-        *(0.1, 0.9, 0.01),
-        data * 2,
-        lambda m, x, y: F.cross_entropy(m(x), y).backward(),
-        lambda step: cosine(step, 6),
-    )
-    trainer = make_trainer(model, phase(), len(data), 4, CPU)
-    for _ in range(2):
-        losses = train_epoch(model, data, trainer, Silent())
+    by_hand(expected, data * 2, plain, lambda step: cosine(step, 6))
+    training = training_of(model, phase(), data)
+    for epoch in range(2):
+        losses = run_epoch(training, epoch)
     assert losses.logits is None
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(
-            parameter, expected.get_parameter(name), rtol=1e-4, atol=1e-6, msg=name
-        )
+    assert_close(model, expected)
 
 
 def test_fine_tuning_is_the_same_loop_with_two_passes():
@@ -83,16 +53,11 @@ def test_fine_tuning_is_the_same_loop_with_two_passes():
     alpha, seen = 0.3, []
 
     def gradients(m, x, y):
-        losses = subpath.distill.two_pass_step(m, x, y, F.cross_entropy, alpha=alpha)
-        seen.append(losses)
+        seen.append(two_pass_step(m, x, y, F.cross_entropy, alpha=alpha))
 
-    by_hand(expected, *(0.1, 0.9, 0.01), data, gradients, lambda step: cosine(step, 3))
-    trainer = make_trainer(model, phase(epochs=1), len(data), 4, CPU)
-    losses = finetune_epoch(model, data, trainer, DistillSection(alpha=alpha), Silent())
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(
-            parameter, expected.get_parameter(name), rtol=1e-4, atol=1e-6, msg=name
-        )
+    by_hand(expected, data, gradients, lambda step: cosine(step, 3))
+    losses = run_epoch(training_of(model, phase(epochs=1), data, DistillSection(alpha=alpha)))
+    assert_close(model, expected)
     for key in ("task", "logits", "features"):
         mean = sum(float(getattr(step, key)) for step in seen) / len(seen)
         assert getattr(losses, key) == pytest.approx(mean, rel=1e-3)
@@ -100,43 +65,154 @@ def test_fine_tuning_is_the_same_loop_with_two_passes():
     assert losses.loss == pytest.approx(total, rel=1e-5)
 
 
-def test_the_schedule_warms_up_and_steps_down():
-    schedule = ScheduleSection(
-        name="step", warmup_epochs=1, warmup_lr=0.0, decay_epochs=2, decay_rate=0.1
-    )
-    model, data = network(), batches(2)
-    trainer = make_trainer(model, phase(epochs=4, schedule=schedule), len(data), 4, CPU)
-    rates = []
-    for _ in range(8):
-        rates.append(trainer.learning_rate)
-        trainer.step()
-    assert rates == pytest.approx([0, 0.05, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01])
+def test_accumulated_batches_count_as_one():
+    """Without batch statistics, two batches of four are one of eight; one left over is dropped."""
+    small = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
+    data = batches(5)
+    joined = [tuple(torch.cat(pair) for pair in zip(*data[i : i + 2], strict=True)) for i in (0, 2)]
+    model = subpath.convert(network("vit_tiny_patch16_224", **small), data[0][0])
+    expected = copy.deepcopy(model)
+    one = training_of(model, phase(epochs=1, accumulate=2), data, DistillSection())
+    run_epoch(one)
+    run_epoch(training_of(expected, phase(epochs=1), joined, DistillSection()))
+    assert one.updates.done == 2
+    assert_close(model, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_random_pass_is_one_more_distilled_config():
+    data = batches(1)
+    model = subpath.convert(network(), data[0][0]).train()
+    expected = copy.deepcopy(model)
+    training = training_of(model, phase(epochs=1), data, DistillSection(random_pass=True))
+    used = []
+    learn = training.learn
+    training.learn = lambda x, y, weight, seed: used.append(seed) or learn(x, y, weight, seed)
+    run_epoch(training)
+    (config,) = random_config(4, used[0])
+
+    def gradients(m, x, y):
+        two_pass_step(m, x, y, F.cross_entropy, further=[config])
+
+    by_hand(expected, data, gradients, lambda step: 1.0)
+    assert_close(model, expected)
+
+
+def test_random_configs_are_those_between():
+    drawn = {config for seed in range(300) for config in random_config(3, seed)}
+    assert drawn == {"TFF", "FTF", "FFT", "TTF", "TFT", "FTT"}
+    assert random_config(1, 0) == ()
+
+
+def test_a_loss_that_is_no_number_is_named_with_its_pass_and_batch():
+    data = batches(4)
+    data[2] = (data[2][0].clone().fill_(float("inf")), data[2][1])
+    model = subpath.convert(network(), data[0][0])
+    with pytest.raises(RunError, match=r"super-net's pass, at batch 3 of epoch 1 of finetune"):
+        run_epoch(training_of(model, phase(), data, DistillSection()))
+
+    tally = Tally(CPU)
+    good, bad = torch.ones(()), torch.tensor(float("nan"))
+    for number in range(6):
+        features = bad if number >= 4 else good
+        tally.add({"loss": good, "task": good, "logits": good, "features": features}, 4)
+    with pytest.raises(RunError, match=r"base-net's pass, at batch 5 of epoch 8 of finetune"):
+        tally.check(start_processes("cpu"), "finetune", 7)
 
 
 def test_label_smoothing_and_mixup_change_the_task_loss_alone():
-    model, (data,) = network(), batches(1)
-    x, y = data
-    smoothed = make_trainer(model, phase(label_smoothing=0.2), 1, 4, CPU)
+    ((x, y),) = batches(1)
     output = torch.randn(4, 4)
     target = torch.full((4, 4), 0.05) + 0.8 * torch.eye(4)
     expected = -(target * output.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(smoothed.criterion(output, y), expected)
-    mixed = make_trainer(
-        model, phase(label_smoothing=0.2, mixup=MixupSection(mixup=1.0)), 1, 4, CPU
-    )
-    images, soft = mixed.batch(x.clone(), y)
+    smooth = make_criterion(phase(label_smoothing=0.2))
+    torch.testing.assert_close(smooth(output, y), expected)
+
+    mixed = phase(label_smoothing=0.2, mixup=MixupSection(mixup=1.0))
+    images, soft = make_mix(mixed, 4)(x.clone(), y)
     assert soft.shape == (4, 4)
     torch.testing.assert_close(soft.sum(1), torch.ones(4))
     share = (soft[0, 0] - 0.05) / 0.8  # of the first image; its partner is the last
     torch.testing.assert_close(images[0], share * x[0] + (1 - share) * x[3])
     expected = -(soft * output.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(mixed.criterion(output, soft), expected)
+    torch.testing.assert_close(make_criterion(mixed)(output, soft), expected)
 
 
-def test_arguments_that_an_optimiser_does_not_take_are_a_recipe_error():
-    wrong = PhaseSection(epochs=1, optimiser=OptimiserSection(arguments={"beta": 0.9}))
-    with pytest.raises(RecipeError, match="beta"):
-        make_trainer(network(), wrong, 1, 4, CPU)
+def test_a_teacher_is_learned_from_beside_the_labels():
+    taught_by = network().train()
+    teacher = make_teacher(taught_by, start_processes("cpu"))
+    ((x, y),) = batches(1)
+    output = torch.randn(4, 4, requires_grad=True)
+    section = TeacherSection(name="resnet18", weight=0.25, temperature=2.0)
+    got = with_teacher(F.cross_entropy, section)(output, (y, teacher(x)))
+    with torch.no_grad():
+        p = (taught_by.eval()(x) / 2).softmax(1)
+        q = (output / 2).softmax(1)
+        kl = (p * (p / q).log()).sum() / 4
+    expected = 0.75 * F.cross_entropy(output, y) + 0.25 * 4 * kl
+    torch.testing.assert_close(got, expected)
+    got.backward()
+    assert all(parameter.grad is None for parameter in taught_by.parameters())
+
+
+def test_bfloat16_learns_nearly_the_same_with_weights_in_single():
+    data = batches(1, size=16)
+    model = subpath.convert(network(), data[0][0]).train()
+    half = copy.deepcopy(model)
+    losses = {}
+    for precision, m in (("fp32", model), ("bf16", half)):
+        processes = start_processes("cpu", precision)
+        dtypes = set()
+        handle = m.get_submodule("layer2.1.conv2").register_forward_hook(
+            lambda module, args, output, seen=dtypes: seen.add(output.dtype)
+        )
+        training = training_of(m, phase(epochs=1), data, DistillSection(), processes)
+        losses[precision] = run_epoch(training).loss
+        handle.remove()
+        assert dtypes == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
+    assert losses["bf16"] != losses["fp32"]
+    assert all(p.dtype == torch.float32 for p in half.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
+def test_recomputed_stages_give_the_same_gradients_and_statistics(name):
+    small = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
+    data = batches(2)
+    original = network() if name == "resnet18" else network(name, drop_rate=0.2, **small)
+    model = subpath.convert(original, data[0][0])
+    again = copy.deepcopy(model)
+    run_epoch(training_of(model, phase(epochs=1), data, DistillSection()))
+    run_epoch(training_of(again, phase(epochs=1), data, DistillSection(), recompute=True))
+    assert_close(again, model, rtol=0, atol=0)
+
+
+def test_recomputed_stages_keep_fewer_tensors():
+    ((x, _),) = batches(1)
+    model = subpath.convert(network(), x).train()
+    sizes = {}
+    for recompute in (False, True):
+        student = Student(model, start_processes("cpu"), recompute=recompute)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t
+        ):
+            student.forward_features_of_stages(x, skip="FFFF")
+        sizes[recompute] = sum(kept)
+    assert sizes[True] < 0.5 * sizes[False]
+
+
+def test_each_config_is_compiled_as_one_graph(monkeypatch):
+    whole = partial(torch.compile, backend="aot_eager", fullgraph=True)  # inductor takes minutes
+    monkeypatch.setattr(torch, "compile", whole)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    data = batches(2)
+    model = subpath.convert(network(), data[0][0]).train()
+    expected = copy.deepcopy(model)
+    run_epoch(training_of(model, phase(epochs=1), data, DistillSection(), compiled=True))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    run_epoch(training_of(expected, phase(epochs=1), data, DistillSection()))
+    assert_close(model, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_accuracy_counts_every_image_once_in_eval_mode():
@@ -145,9 +221,27 @@ def test_accuracy_counts_every_image_once_in_eval_mode():
     model = subpath.convert(original, data[0][0])
     x = torch.cat([x for x, _ in data])
     y = torch.cat([y for _, y in data])
-    got = accuracies(model, data, CPU, ["FFFF", "TFTF"])
+    processes = start_processes("cpu")
+    got = accuracies(model, data, processes, ["FFFF", "TFTF"])
     with torch.no_grad():
         for skip in ("FFFF", "TFTF"):
             right = (model.eval()(x, skip=skip).argmax(1) == y).float().mean()
             assert got[skip] == pytest.approx(100 * right.item(), abs=1e-3)
-        assert accuracy(original, data, CPU) == got["FFFF"]
+        assert accuracy(original, data, processes) == got["FFFF"]
+
+
+def test_going_on_inside_an_epoch_uses_the_batches_that_are_left():
+    data = batches(3)
+    seen = []
+    training = training_of(network(), phase(), data)
+    training.batches = Fixed(data)
+    learn = training.learn
+    training.learn = lambda x, y, weight, seed: seen.append(x) or learn(x, y, weight, seed)
+    tally = Tally(CPU)
+    tally.batches = 2
+    tally.sums += 1.0
+    train_epoch(training, 0, tally, Silent())
+    assert len(seen) == 1
+    assert torch.equal(seen[0], data[2][0])
+    assert tally.batches == 3
+    np.testing.assert_allclose(float(tally.sums[2]), 1.0)

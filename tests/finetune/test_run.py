@@ -12,7 +12,8 @@ import subpath
 from subpath import zoo
 from subpath.errors import CheckpointError, DataError, RecipeError, RunError, SkipConfigError
 from subpath.finetune import check_recipe, evaluate, finetune, read_recipe
-from subpath.finetune.data import held_back_loader, image_format, open_data
+from subpath.finetune.data import image_format, open_data
+from subpath.finetune.loader import held_back_batches
 from subpath.finetune.network import architecture, make_network
 
 
@@ -22,8 +23,8 @@ class Watching:
     def __init__(self) -> None:
         self.told: list[tuple] = []
 
-    def begin(self, phase, epochs, batches, batch_size):
-        self.told.append(("begin", phase, epochs, batches, batch_size))
+    def begin(self, phase, epochs, batches, batch_size, done):
+        self.told.append(("begin", phase, epochs, batches, batch_size, done))
 
     def batch(self, loss, learning_rate):
         self.told.append(("batch", None if loss is None else float(loss), learning_rate))
@@ -91,9 +92,9 @@ def test_the_observer_sees_every_batch(done):
     told = done[2]
     begun = [event for event in told if event[0] == "begin"]
     assert begun == [
-        ("begin", "train", 3, 6, 6),
-        ("begin", "finetune", 2, 6, 6),
-        ("begin", "evaluate", 1, 3, 6),
+        ("begin", "train", 3, 6, 6, 0),
+        ("begin", "finetune", 2, 6, 6, 0),
+        ("begin", "evaluate", 1, 3, 6, 0),
     ]
     assert sum(event[0] == "batch" for event in told) == 3 * 6 + 2 * 6 + 3
     assert sum(event[0] == "end" for event in told) == 3
@@ -104,7 +105,7 @@ def test_the_saved_network_has_the_accuracy_of_the_summary(done):
     directory, summary, _, read = done
     model = subpath.load(directory)
     split = open_data(read.data, read.seed)
-    loader = held_back_loader(split.held_back, image_format(read.data, model), 15, 0)
+    loader = held_back_batches(split.held_back, image_format(read.data, model), 15)
     ((x, y),) = list(loader)
     with torch.no_grad():
         for config in summary.configs:

@@ -1,0 +1,214 @@
+"""Batches: which images come when, augmented how, on which process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from timm.data import create_transform
+from timm.data.distributed_sampler import RepeatAugSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
+from torchvision.transforms import Compose, InterpolationMode, TrivialAugmentWide
+
+from ..errors import DataError
+from .data import ImageFormat, Images
+from .recipe import AugmentSection
+from .seeds import Use, seed_of, set_seeds
+
+
+class Batches(Protocol):
+    """Batches of images ``(B, C, H, W)`` and labels ``(B,)``."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the batches go.
+
+    Attributes:
+        rank: number of this process.
+        count: how many processes share the data.
+        workers: processes that load data for this one; 0 loads here.
+        pinned: whether an accelerator waits for the batches.
+    """
+
+    rank: int = 0
+    count: int = 1
+    workers: int = 0
+    pinned: bool = False
+
+
+class TrainingBatches:
+    """Shuffled, augmented batches of any epoch, from any batch on.
+
+    The order of an epoch and the augmentation of a batch depend on the seed and on the numbers of
+    epoch, batch and process alone. A last incomplete batch is left out.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        form: ImageFormat,
+        augment: AugmentSection,
+        batch_size: int,
+        seeds: tuple[int, ...],
+        place: Place = Place(),
+    ) -> None:
+        """Prepare to load.
+
+        Args:
+            images: the training images; they get a transform.
+            form: of the batches.
+            augment: what the recipe says.
+            batch_size: images in a batch of one process.
+            seeds: of the run, and of what tells this use of the data from others.
+            place: where the batches go.
+
+        Raises:
+            DataError: there are fewer images than one batch of each process.
+        """
+        _set_transform(images, form, _training_transform(form, augment))
+        self._order = _Order(images, batch_size, augment.repeats, seeds, place)
+        if len(self) == 0:
+            each = f" for each of {place.count} processes" if place.count > 1 else ""
+            raise DataError(
+                f"got {len(images)} training images for batches of {batch_size}{each}; "  # type: ignore[arg-type]
+                "expected at least one full batch. Lower batch_size"
+            )
+        self._loader = _loader(_Seeded(images), place, batch_sampler=self._order)
+
+    def __len__(self) -> int:
+        """Batches in an epoch, on each process."""
+        return self._order.batches
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of epoch ``number`` (from 0), from batch ``start`` on."""
+        self._order.number, self._order.start = number, start
+        return iter(self._loader)
+
+
+def held_back_batches(
+    images: Images,
+    form: ImageFormat,
+    batch_size: int,
+    place: Place = Place(),
+) -> Batches:
+    """This process's share of the held-back images, in order, not augmented.
+
+    Every image is in the share of one process; the shares may differ by one image.
+    """
+    transform = create_transform(
+        form.size,
+        is_training=False,
+        interpolation=form.interpolation,
+        mean=form.mean,
+        std=form.std,
+        crop_pct=form.crop,
+    )
+    _set_transform(images, form, transform)
+    share = range(place.rank, len(images), place.count)  # type: ignore[arg-type]
+    return _loader(images, place, sampler=share, batch_size=batch_size)
+
+
+class _Order(Sampler[tuple[int, list[int]]]):
+    """For each batch of an epoch the seed of its augmentation, and the numbers of its images."""
+
+    def __init__(
+        self, images: Images, batch_size: int, repeats: int, seeds: tuple[int, ...], place: Place
+    ) -> None:
+        replicas: Any = {"num_replicas": place.count, "rank": place.rank, "shuffle": True}
+        if repeats > 1:
+            self._sampler: Any = RepeatAugSampler(
+                images, num_repeats=repeats, selected_round=0, **replicas
+            )
+        else:
+            self._sampler = DistributedSampler(images, **replicas)
+        self._batch_size, self._seeds, self._rank = batch_size, seeds, place.rank
+        self.number = self.start = 0
+        self.batches = len(self._sampler) // batch_size
+
+    def __len__(self) -> int:
+        return self.batches - self.start
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        epoch = (*self._seeds, self.number)
+        self._sampler.set_epoch(seed_of(Use.ORDER, *epoch))
+        images = list(self._sampler)
+        for batch in range(self.start, self.batches):
+            first = batch * self._batch_size
+            seed = seed_of(Use.AUGMENT, *epoch, batch, self._rank)
+            yield seed, images[first : first + self._batch_size]
+
+
+class _Seeded(Dataset[tuple[Any, int]]):
+    """Images that are augmented with the seed of their batch."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)  # type: ignore[arg-type]
+
+    def __getitems__(self, batch: tuple[int, list[int]]) -> list[tuple[Any, int]]:
+        seed, numbers = batch
+        set_seeds(seed)
+        return [self._images[number] for number in numbers]
+
+
+def _loader(images: Images, place: Place, **arguments: Any) -> DataLoader[Any]:
+    return DataLoader(
+        images,
+        num_workers=place.workers,
+        persistent_workers=place.workers > 0,
+        pin_memory=place.pinned,
+        worker_init_fn=_one_thread,
+        collate_fn=default_collate,
+        **arguments,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _training_transform(form: ImageFormat, augment: AugmentSection) -> Any:
+    trivial = augment.auto_augment == "ta_wide"
+    jitter: Any = augment.color_jitter or None
+    first, second, last = create_transform(
+        form.train_size,
+        is_training=True,
+        train_crop_mode=augment.crop,
+        scale=augment.scale,
+        ratio=augment.ratio,
+        hflip=augment.hflip,
+        vflip=augment.vflip,
+        color_jitter=jitter,
+        auto_augment=None if trivial else augment.auto_augment,
+        interpolation=form.interpolation,
+        mean=form.mean,
+        std=form.std,
+        re_prob=augment.erase,
+        re_mode="pixel",
+        separate=True,
+    )
+    if trivial:
+        second = TrivialAugmentWide(interpolation=InterpolationMode(form.interpolation))
+    return Compose([first, second, last])
+
+
+def _set_transform(images: Images, form: ImageFormat, transform: Any) -> None:
+    mode = "L" if form.size[0] == 1 else "RGB"
+    dataset: Any = images
+    dataset.transform = Compose([partial(_in_mode, mode=mode), transform])
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image.convert(mode)

@@ -1,0 +1,145 @@
+"""The processes and devices of a run, through accelerate.
+
+Each process runs both passes on its own batch, on the plain module; then the gradients of all
+parameters are averaged over the processes, once. So it does not matter that the skippable weights
+take part in the first pass alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from timm.utils import distribute_bn
+from torch import Tensor, nn
+
+from ..errors import RecipeError
+
+# Gradients are sent in pieces of this many numbers, to bound the memory of a copy.
+PIECE = 2**25
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of a run.
+
+    Attributes:
+        accelerator: accelerate's view of device, precision and processes.
+        device: where this process computes.
+    """
+
+    accelerator: Accelerator
+    device: torch.device
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Mixed precision, if the run has it."""
+        context: AbstractContextManager[None] = self.accelerator.autocast()
+        return context
+
+    def backward(self, loss: Tensor) -> None:
+        """Backpropagate; with fp16, a scaled loss."""
+        self.accelerator.backward(loss)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its mean over the processes."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        piece: list[Tensor] = []
+        for gradient in gradients:
+            piece.append(gradient)
+            if sum(g.numel() for g in piece) >= PIECE:
+                self._average(piece)
+                piece = []
+        if piece:
+            self._average(piece)
+
+    def average_statistics(self, model: nn.Module) -> None:
+        """Replace running means and variances by their means over the processes."""
+        if self.count > 1:
+            distribute_bn(model, self.count, reduce=True)
+
+    def same_everywhere(self, model: nn.Module) -> None:
+        """Give every process the first one's parameters and buffers."""
+        if self.count > 1:
+            for tensor in [*model.parameters(), *model.buffers()]:
+                torch.distributed.broadcast(tensor.detach(), 0)
+
+    def total(self, numbers: Tensor) -> Tensor:
+        """The sum over the processes."""
+        if self.count > 1:
+            torch.distributed.all_reduce(numbers)
+        return numbers
+
+    def lowest(self, numbers: Tensor) -> Tensor:
+        """The smallest over the processes, element by element."""
+        if self.count > 1:
+            torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MIN)
+        return numbers
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        self.accelerator.wait_for_everyone()
+
+    def _average(self, gradients: list[Tensor]) -> None:
+        joined = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        torch.distributed.all_reduce(joined)
+        joined /= self.count
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, mean in zip(gradients, joined.split(sizes), strict=True):
+            gradient.copy_(mean.view(gradient.shape))
+
+
+def start_processes(
+    device: str = "auto", precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+) -> Processes:
+    """Join the other processes, if ``accelerate launch`` or ``torchrun`` started several.
+
+    Args:
+        device: ``auto``, or a device of torch; several processes share out the accelerators.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        RecipeError: the device or the precision cannot be had here.
+    """
+    on_cpu = device == "cpu" or not torch.accelerator.is_available()
+    # accelerate keeps one state for the whole process; a second run may want another precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        accelerator = Accelerator(
+            cpu=on_cpu, mixed_precision="no" if precision == "fp32" else precision
+        )
+        several = accelerator.num_processes > 1
+        chosen = accelerator.device if device == "auto" or several else torch.device(device)
+        torch.zeros((), device=chosen)
+    except (ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+        raise RecipeError(
+            f"got device: {device} and precision: {precision}, which cannot be used here "
+            f"({error}); expected auto, or a device of this machine, in a precision that it knows"
+        ) from error
+    if precision == "fp16" and chosen.type != "cuda":
+        raise RecipeError(
+            f"got precision: fp16 on {chosen.type}; expected CUDA, or bf16, which needs no scaled "
+            "losses"
+        )
+    return Processes(accelerator, chosen)

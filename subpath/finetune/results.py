@@ -1,0 +1,46 @@
+"""What a run found out: accuracy and multiply-adds of each skip config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ConfigResult:
+    """One skip config on held-back data.
+
+    Attributes:
+        skip: the config.
+        top1: accuracy in percent.
+        gmacs: multiply-adds for one image, in 10^9 (papers print them as GFLOPs).
+    """
+
+    skip: str
+    top1: float
+    gmacs: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The result of a run.
+
+    Attributes:
+        model: name of the original.
+        configs: one result for each skip config, super-net first.
+    """
+
+    model: str
+    configs: tuple[ConfigResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"model": ..., "skip": {"FFFF": {"top1": percent, "gmacs": ...}, ...}}``."""
+        results = {c.skip: {"top1": c.top1, "gmacs": c.gmacs} for c in self.configs}
+        return {"model": self.model, "skip": results}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Summary:
+        """What :meth:`to_dict` gave."""
+        entries = data["skip"].items()
+        configs = tuple(ConfigResult(skip, e["top1"], e["gmacs"]) for skip, e in entries)
+        return cls(data["model"], configs)

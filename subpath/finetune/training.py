@@ -1,0 +1,153 @@
+"""One phase of a run from its first epoch, or from a checkpoint, to its last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+from .directory import append_to_log
+from .engine import Training, train_epoch
+from .observer import Observer
+from .phase import PhaseSection
+from .recipe import Recipe
+from .resume import write_checkpoint
+from .tally import Tally
+
+PHASES = ("train", "finetune")
+
+
+@dataclass
+class Keeper:
+    """What writes and reads the state of the training.
+
+    Attributes:
+        folder: of the run.
+        recipe: of the run.
+        saved: the checkpoint to go on from, if any.
+    """
+
+    folder: Path
+    recipe: Recipe
+    saved: Mapping[str, Any] | None
+
+    def __post_init__(self) -> None:
+        if self.saved is not None and self.saved["recipe"] != self._recipe():
+            raise CheckpointError(
+                f"got a checkpoint in {self.folder} that belongs to another run; expected the one "
+                "that this run wrote. Take it away, or begin anew with --overwrite"
+            )
+
+    def save(self, training: Training, epoch: int, tally: Tally, best: float) -> None:
+        """Write where the training is: in ``epoch`` (from 0), with what ``tally`` has seen."""
+        updates = training.updates
+        updates.processes.average_statistics(updates.model)
+        if not updates.processes.first:
+            return
+        scaler = updates.processes.accelerator.scaler
+        state = {
+            "recipe": self._recipe(),
+            "processes": updates.processes.count,
+            "phase": training.name,
+            "epoch": epoch,
+            "updates": updates.done,
+            "model": updates.model.state_dict(),
+            "optimiser": updates.optimiser.state_dict(),
+            "ema": updates.ema.module.state_dict() if updates.ema is not None else None,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "tally": tally.state(),
+            "best": best,
+        }
+        write_checkpoint(self.folder, PHASES.index(training.name), updates.done, state)
+
+    def is_past(self, phase: str) -> bool:
+        """Whether the checkpoint is of a later phase."""
+        return self.saved is not None and PHASES.index(self.saved["phase"]) > PHASES.index(phase)
+
+    def restore(self, training: Training, tally: Tally) -> tuple[int, float]:
+        """Bring a fresh training to where the checkpoint is; its epoch, and the best accuracy."""
+        state, updates = self.saved, training.updates
+        if state is None or state["phase"] != training.name:
+            return 0, 0.0
+        if state["processes"] != updates.processes.count:
+            raise CheckpointError(
+                f"got {updates.processes.count} processes, and a checkpoint of "
+                f"{state['processes']}; expected as many as the run began with"
+            )
+        updates.model.load_state_dict(state["model"])
+        updates.optimiser.load_state_dict(state["optimiser"])
+        _as_before(updates.optimiser)
+        updates.done = state["updates"]
+        if updates.ema is not None:
+            updates.ema.module.load_state_dict(state["ema"])
+        scaler = updates.processes.accelerator.scaler
+        if scaler is not None:
+            scaler.load_state_dict(state["scaler"])
+        tally.load_state(state["tally"])
+        return int(state["epoch"]), float(state["best"])
+
+    def _recipe(self) -> dict[str, Any]:
+        free: Any = {"output": True, "data": {"root", "workers"}}
+        return self.recipe.model_dump(mode="json", exclude=free)
+
+
+def run_phase(
+    training: Training,
+    phase: PhaseSection,
+    evaluate: Callable[[], Mapping[str, float]],
+    keeper: Keeper,
+    observer: Observer,
+    better: Callable[[], None] | None = None,
+) -> None:
+    """All epochs of a phase, one line in the log and one checkpoint for each.
+
+    Args:
+        training: the phase, at its start.
+        phase: what the recipe says.
+        evaluate: accuracies on held-back data, in percent.
+        keeper: writes and reads checkpoints.
+        observer: gets told about the progress.
+        better: called when the mean of the accuracies is the best so far.
+
+    Raises:
+        RunError: a loss is not finite.
+        CheckpointError: a checkpoint cannot be written, or does not fit.
+    """
+    updates, processes = training.updates, training.updates.processes
+    tally = Tally(processes.device)
+    start, best = keeper.restore(training, tally)
+    per_epoch = training.updates_per_epoch
+    together = phase.batch_size * phase.accumulate * processes.count
+    observer.begin(training.name, phase.epochs, per_epoch, together, updates.done)
+    try:
+        for epoch in range(start, phase.epochs):
+            save = partial(keeper.save, training, epoch, tally, best)
+            losses = train_epoch(training, epoch, tally, observer, save, keeper.recipe.save_every)
+            processes.average_statistics(updates.kept)
+            top1 = dict(evaluate())
+            if processes.first:
+                record = {"phase": training.name, "epoch": epoch + 1, "lr": tally.rate}
+                record |= {**asdict(losses), "top1": top1}
+                append_to_log(keeper.folder, record)
+                observer.epoch(record)
+            mean = sum(top1.values()) / len(top1)
+            if better is not None and mean > best:
+                best = mean
+                better()
+            tally = Tally(processes.device)
+            keeper.save(training, epoch + 1, tally, best)
+    finally:
+        observer.end()
+
+
+def _as_before(optimiser: torch.optim.Optimizer) -> None:
+    """Give the optimiser's tensors the memory layout of their weights, on which sums depend."""
+    for parameter, state in optimiser.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
