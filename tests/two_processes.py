@@ -1,0 +1,89 @@
+"""Run as a program: two processes share a step, an evaluation and a whole run.
+
+    python two_processes.py OUT RECIPE.yaml
+
+Process 0 writes what came out to OUT. Both are forked from here, so that torch is imported once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import subpath
+from loops import Fixed, batches, network, phase, training_of
+from subpath.finetune import finetune, read_recipe
+from subpath.finetune.accuracy import accuracies
+from subpath.finetune.engine import train_epoch
+from subpath.finetune.observer import Silent
+from subpath.finetune.phase import ClipSection
+from subpath.finetune.processes import start_processes
+from subpath.finetune.recipe import DistillSection
+from subpath.finetune.tally import Tally
+
+VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
+NETWORKS = {"vit_tiny_patch16_224": VIT, "resnet18": {}}
+
+
+def made(name):
+    """The same in every process: an adaptive network, and two batches of eight."""
+    torch.manual_seed(0)
+    data = batches(2, size=8)
+    return subpath.convert(network(name, **NETWORKS[name]), data[0][0]), data
+
+
+def settings(name):
+    """Batch norm sees each process's own batch, so clipping is left to the other network."""
+    clip = ClipSection(value=0.05) if name != "resnet18" else None
+    return phase(epochs=1, clip=clip), DistillSection(random_pass=name != "resnet18")
+
+
+def share(rank: int, out: Path, recipe: Path) -> None:
+    processes = start_processes("cpu")
+    assert (processes.rank, processes.count) == (rank, 2)
+    losses = {}
+    for name in NETWORKS:
+        model, data = made(name)
+        if rank:  # the first process's weights count
+            torch.nn.init.ones_(next(model.parameters()))
+        processes.same_everywhere(model)
+        mine = [(x[4 * rank : 4 * rank + 4], y[4 * rank : 4 * rank + 4]) for x, y in data]
+        training = training_of(model, *settings(name)[:1], mine, settings(name)[1], processes)
+        result = train_epoch(training, 0, Tally(processes.device), Silent())
+        processes.average_statistics(model)
+        losses[name] = result.loss
+        if rank == 0:
+            save_file(model.state_dict(), out / f"{name}.safetensors")
+    seven = [(x[rank:7:2], y[rank:7:2]) for x, y in data]
+    top1 = accuracies(model, Fixed(seven).epoch(0), processes, model.skip_configs())
+    finetune(read_recipe(recipe), out / "run")
+    if rank == 0:
+        (out / "numbers.json").write_text(json.dumps({"losses": losses, "top1": top1}))
+    torch.distributed.destroy_process_group()
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    children = []
+    for rank in (0, 1):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            share(rank, Path(sys.argv[1]), Path(sys.argv[2]))
+            os._exit(0)
+        children.append(child)
+    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
