@@ -40,7 +40,7 @@ def made(name):
 
 def settings(name):
     """Batch norm sees each process's own batch, so clipping is left to the other network."""
-    clip = ClipSection(value=0.05) if name != "resnet18" else None
+    clip = ClipSection(mode="value", value=0.02) if name != "resnet18" else None
     return phase(epochs=1, clip=clip), DistillSection(random_pass=name != "resnet18")
 
 
