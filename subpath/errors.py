@@ -57,3 +57,7 @@ class DataError(SubpathError):
 
 class MeasureError(SubpathError):
     """A number cannot be measured."""
+
+
+class SweepError(SubpathError):
+    """A sweep over many networks cannot begin or go on."""

@@ -96,10 +96,12 @@ class _Log(TorchDispatchMode):
         """An argument or a result in words."""
         if isinstance(value, torch.Tensor):
             return self._place(value)
+        kind = type(value).__name__
         if isinstance(value, (list, tuple)):
-            return f"[{', '.join(map(self.described, value))}]"
+            return f"{kind}({', '.join(map(self.described, value))})"
         if isinstance(value, Mapping):
-            return f"{{{', '.join(f'{k}: {self.described(v)}' for k, v in value.items())}}}"
+            items = (f"{key}: {self.described(item)}" for key, item in value.items())
+            return f"{kind}({', '.join(items)})"
         return str(value)
 
     def __torch_dispatch__(

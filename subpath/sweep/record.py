@@ -101,23 +101,23 @@ class Record:
         """The same with the answers of :mod:`subpath.sweep.parity`, and their time on top."""
         return replace(self, parity=dict(parity), seconds=round(self.seconds + seconds, 2))
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps({**asdict(self), "skip_configs": self.skip_configs})
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain lists, dicts, strings and numbers."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {**plain, "skip_configs": self.skip_configs}
 
     @classmethod
-    def from_json(cls, line: str) -> Record:
-        """The record that :meth:`to_json` wrote.
+    def from_dict(cls, data: Mapping[str, Any]) -> Record:
+        """The record that :meth:`to_dict` gave.
 
         Raises:
-            ValueError: the line holds something else.
+            ValueError: ``data`` is something else.
         """
-        data = json.loads(line)
         try:
-            data.pop("skip_configs")
+            fields = {name: value for name, value in data.items() if name != "skip_configs"}
             return cls(
                 **{
-                    **data,
+                    **fields,
                     "inputs": tuple(tuple(shape) for shape in data["inputs"]),
                     "stages": tuple(StageDepth(**stage) for stage in data["stages"]),
                     "checks": checks_from(data["checks"]),
@@ -125,7 +125,7 @@ class Record:
                 }
             )
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+            raise ValueError(f"no record of a network ({type(error).__name__}: {error})") from error
 
 
 def checks_from(data: Mapping[str, Any]) -> dict[str, Check]:

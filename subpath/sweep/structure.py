@@ -7,7 +7,7 @@ while it is made or run is examined with random weights.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,10 +21,10 @@ from ..adaptive.model import AdaptiveModel
 from ..convert import convert
 from ..errors import ModelError, NoResidualError, SubpathError, TraceError
 from ..skip import SkipConfig
+from .asking import OriginalRefusesError, Tell, original_runs, said, silent
 from .calls import first_difference, log_calls
 from .record import Check, Record, StageDepth
-
-Tell = Callable[[str], None]
+from .subject import noise
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Pair:
         return SkipConfig.base_net(len(self.adaptive.stages))
 
 
-def examine(library: str, name: str, tell: Tell = lambda phase: None) -> Record:
+def examine(library: str, name: str, tell: Tell = silent) -> Record:
     """Convert one network and ask what can be asked without its numbers.
 
     Args:
@@ -54,24 +54,29 @@ def examine(library: str, name: str, tell: Tell = lambda phase: None) -> Record:
         The record; whatever goes wrong is written there.
     """
     start = time.perf_counter()
+    record = blank(library, name)
+    try:
+        pair = pair_of(library, name, tell)
+    except NoResidualError as error:
+        record = replace(record, outcome="no-residual", reason=str(error))
+    except Exception as error:  # other people's code in every shape
+        record = replace(record, outcome="failed", reason=said(error))
+    else:
+        record = _described(record, pair)
+        record = replace(record, checks=dict(_checks(library, name, pair, tell)))
+    return replace(record, seconds=round(time.perf_counter() - start, 2))
+
+
+def blank(library: str, name: str) -> Record:
+    """The record of a network before it is examined."""
     known = zoo.library(library)
-    record = Record(
+    return Record(
         library=library,
         versions={library: known.version, "torch": torch.__version__},
         name=name,
         family=known.family(name),
         part=known.part(name),
     )
-    try:
-        pair = pair_of(library, name, tell)
-    except NoResidualError as error:
-        record = replace(record, outcome="no-residual", reason=str(error))
-    except Exception as error:  # other people's code in every shape
-        record = replace(record, outcome="failed", reason=_said(error))
-    else:
-        record = _described(record, pair)
-        record = replace(record, checks=dict(_checks(library, name, pair, tell)))
-    return replace(record, seconds=round(time.perf_counter() - start, 2))
 
 
 def pair_of(library: str, name: str, tell: Tell) -> Pair:
@@ -95,7 +100,7 @@ def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
         model = known.make(name).eval()
         inputs = known.inputs(name, model)
     if device == "cpu":
-        inputs = tuple(_noise(x) for x in inputs)
+        inputs = tuple(noise(tuple(x.shape)) for x in inputs)
     tell("converting")
     adaptive = convert(model, inputs)
     made = {n: t for n, t in adaptive.named_buffers() if n not in dict(model.named_buffers())}
@@ -138,27 +143,10 @@ def _runs(library: str, name: str, pair: Pair, training: bool) -> tuple[Check, C
     except OriginalRefusesError:
         pass
     try:
-        return _run(_pair("cpu", library, name, lambda phase: None), training)
+        return _run(_pair("cpu", library, name, silent), training)
     except (OriginalRefusesError, SubpathError) as error:
-        refused = Check(None, f"the original does not run: {error}")
+        refused = Check(None, str(error))
         return refused, refused
-
-
-class OriginalRefusesError(Exception):
-    """The original itself does not run; nothing is known of the conversion."""
-
-
-@contextmanager
-def original_runs() -> Iterator[None]:
-    """Errors inside the block are the original's own.
-
-    Raises:
-        OriginalRefusesError: there was one.
-    """
-    try:
-        yield
-    except Exception as error:  # other people's code in every shape
-        raise OriginalRefusesError(_said(error)) from error
 
 
 def _each_stage_saves(pair: Pair) -> Check:
@@ -196,7 +184,7 @@ def _difference(pair: Pair) -> tuple[str, str]:
     try:
         got = log_calls(pair.adaptive, pair.inputs, pair.tables)
     except Exception as error:  # it runs the network's own code
-        return _said(error), form
+        return said(error), form
     return first_difference(expected, got), form
 
 
@@ -204,7 +192,7 @@ def _base_net_runs(pair: Pair, expected: str) -> Check:
     try:
         got = _form(pair.adaptive(*pair.inputs, skip=pair.base))
     except Exception as error:  # it runs the network's own code
-        return Check(False, _said(error))
+        return Check(False, said(error))
     return Check(got == expected, "" if got == expected else f"gives {got}; expected {expected}")
 
 
@@ -218,14 +206,3 @@ def _mode(pair: Pair, training: bool) -> Iterator[None]:
 
 def _form(output: Any) -> str:
     return str(tree_map_only(torch.Tensor, lambda t: (str(t.dtype), tuple(t.shape)), output))
-
-
-def _noise(like: torch.Tensor) -> torch.Tensor:
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(1))
-
-
-def _said(error: BaseException) -> str:
-    if isinstance(error, SubpathError):
-        return f"{type(error).__name__}: {error}"
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0]}"

@@ -1,0 +1,154 @@
+"""A sweep: examine the networks that are not known yet, and write down each at once."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from .. import zoo
+from ..errors import SweepError
+from .observer import Observer, Silent
+from .parity import MADE
+from .pool import COMMAND, Done, Limits, Pool
+from .record import Check, Record, checks_from
+from .results import Results
+from .structure import blank
+
+
+def choose(library: str, patterns: Sequence[str] = (), family: str | None = None) -> list[str]:
+    """The networks of a library whose names match one of ``patterns``.
+
+    Args:
+        library: ``timm`` or ``torchvision``.
+        patterns: names, with ``*`` for any letters; none for all networks.
+        family: only networks of this family.
+
+    Raises:
+        SweepError: a pattern matches no name, or there is no such family.
+    """
+    known = zoo.library(library)
+    names = known.names()
+    if family is not None:
+        families = {name: known.family(name) for name in names}
+        names = [name for name in names if families[name] == family]
+        if not names:
+            raise SweepError(
+                f"got the family {family!r}; expected one of {library}'s: "
+                f"{', '.join(sorted(set(families.values())))}"
+            )
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            raise SweepError(
+                f"got {pattern!r}, which is the name of no network of {library}"
+                f"{f' in the family {family}' if family else ''}; expected a name, or a pattern "
+                "in quotes as 'resnet*'"
+            )
+    if not patterns:
+        return names
+    return [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)]
+
+
+def sweep(
+    library: str,
+    names: Sequence[str],
+    results: Results,
+    *,
+    parity: bool = False,
+    workers: int = 1,
+    limits: Limits | None = None,
+    observer: Observer | None = None,
+    command: Sequence[str] = COMMAND,
+) -> list[Record]:
+    """Examine networks in worker processes and write a record of each.
+
+    What ``results`` holds already is not done again, unless the library has changed since.
+
+    Args:
+        library: ``timm`` or ``torchvision``.
+        names: the networks.
+        results: what is known, and where new records are written.
+        parity: compare numbers as well, for the smallest of the networks in each family that are
+            converted (the one with the fewest multiply-adds).
+        workers: how many processes.
+        limits: for each network.
+        observer: is told what happens.
+        command: starts a worker.
+
+    Returns:
+        The records of ``names``, in that order.
+
+    Raises:
+        SweepError: workers cannot be started, or the results cannot be written.
+    """
+    observer = observer or Silent()
+    with Pool(workers, limits or Limits(), observer, command) as pool:
+        rounds = _Rounds(library, pool, results, observer)
+        records = rounds.structure(names)
+        if parity:
+            rounds.parity(smallest_of_each_family(records))
+    return [record for name in names if (record := results.get(library, name))]
+
+
+def smallest_of_each_family(records: Iterable[Record]) -> list[Record]:
+    """Of the converted networks of each family, the one with the fewest multiply-adds."""
+    smallest: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: record.gmacs_super or 0):
+        if record.outcome == "converted":
+            smallest.setdefault(record.family, record)
+    return list(smallest.values())
+
+
+class _Rounds:
+    def __init__(self, library: str, pool: Pool, results: Results, observer: Observer) -> None:
+        self._library = library
+        self._pool = pool
+        self._results = results
+        self._observer = observer
+
+    def structure(self, names: Sequence[str]) -> list[Record]:
+        """Examine each network without its numbers."""
+        current = blank(self._library, names[0]).versions if names else {}
+        found = (self._results.get(self._library, name) for name in names)
+        known = [record for record in found if record and record.versions == current]
+        missing = [name for name in names if name not in {record.name for record in known}]
+        done = self._round("structure", known, missing, _examined)
+        return [*known, *done]
+
+    def parity(self, records: Sequence[Record]) -> None:
+        """Compare numbers of these networks."""
+        known = [record for record in records if record.parity]
+        missing = {record.name: record for record in records if not record.parity}
+        self._round("parity", known, list(missing), lambda done: _compared(missing, done))
+
+    def _round(
+        self,
+        kind: str,
+        known: Sequence[Record],
+        names: Sequence[str],
+        record_of: Callable[[Done], Record],
+    ) -> list[Record]:
+        tasks = [{"kind": kind, "library": self._library, "name": name} for name in names]
+        made = []
+        self._observer.begin(kind, len(known) + len(names), known)
+        try:
+            for done in self._pool.run(tasks):
+                record = record_of(done)
+                self._results.append(record)
+                self._observer.done(done.worker, record)
+                made.append(record)
+        finally:
+            self._observer.end()
+        return made
+
+
+def _examined(done: Done) -> Record:
+    if not done.trouble:
+        return Record.from_dict(done.answer)
+    record = blank(done.task["library"], done.task["name"])
+    return replace(record, reason=done.trouble, seconds=round(done.seconds, 2))
+
+
+def _compared(records: Mapping[str, Record], done: Done) -> Record:
+    checks = checks_from(done.answer) if not done.trouble else {MADE: Check(False, done.trouble)}
+    return records[done.task["name"]].with_parity(checks, done.seconds)

@@ -1,0 +1,167 @@
+"""A network with weights, small, with all that could hide an error switched on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import zoo
+from ..adaptive.model import AdaptiveModel
+from ..convert import convert
+from ..errors import ModelError, SubpathError
+from ..skip import SkipConfig
+from .asking import OriginalRefusesError, original_runs, said
+
+SIZES = (64, 96, 128, 160, 192, 224, 256)
+DROP_RATE = 0.2
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with random weights, and what it was converted to.
+
+    Attributes:
+        library: where the network comes from.
+        name: its name there.
+        arguments: for its constructor: a small input, dropout and stochastic depth.
+        shape: of one sample.
+        device: ``meta`` if it can be made and run without data, else ``cpu``.
+        original: the network, in eval mode.
+        adaptive: what it was converted to.
+    """
+
+    library: zoo.Library
+    name: str
+    arguments: Mapping[str, Any]
+    shape: tuple[int, ...]
+    device: str
+    original: nn.Module
+    adaptive: AdaptiveModel
+
+    @property
+    def base(self) -> SkipConfig:
+        """The config of the base-net."""
+        return SkipConfig.base_net(len(self.adaptive.stages))
+
+    @property
+    def conditions(self) -> str:
+        """The size of the input, and what was switched on."""
+        given = "".join(f", {name}={value}" for name, value in self.arguments.items())
+        return f"{'x'.join(map(str, self.shape))}{given}"
+
+    def images(self, batch: int = 2, more: int = 0) -> Tensor:
+        """Seeded noise; ``more`` is added to height and width."""
+        *channels, height, width = self.shape
+        return noise((batch, *channels, height + more, width + more))
+
+    def copies(self) -> tuple[nn.Module, AdaptiveModel]:
+        """Of the network and of what it was converted to."""
+        return copy.deepcopy(self.original), copy.deepcopy(self.adaptive)
+
+
+def make_subject(library: zoo.Library, name: str) -> Subject:
+    """The network with the smallest input of :data:`SIZES` that it takes, else with its own.
+
+    Raises:
+        SubpathError: it cannot be made, run or converted.
+    """
+    device = "meta" if _runs(library, name, {}, None, "meta") else "cpu"
+    refusal: Exception = ModelError("no size of input was tried")
+    for arguments, shape in _candidates(library, name, device):
+        if not _runs(library, name, arguments, shape, device):
+            continue
+        arguments = _with_drops(library, name, arguments, shape, device)
+        original = make_original(library, name, arguments)
+        images = noise((2, *shape))
+        try:
+            with original_runs(), torch.no_grad():
+                original(images)
+            adaptive = convert(original, images)
+        except (OriginalRefusesError, SubpathError) as error:
+            refusal = error
+            continue
+        return Subject(library, name, arguments, shape, device, original, adaptive)
+    raise ModelError(f"got {name}, for which no input was found that it takes: {said(refusal)}")
+
+
+def make_original(
+    library: zoo.Library, name: str, arguments: Mapping[str, Any], seed: int = 0
+) -> nn.Module:
+    """The network in eval mode, with seeded weights; none of them is left at a value that hides.
+
+    Layer scales, gates and last norms start at zero or nearly so, and all norms alike: the branch
+    behind them could be wrong, or one norm stand for another, and nobody would see it.
+    """
+    torch.manual_seed(seed)
+    model = library.make(name, **arguments)
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point() and tensor.numel() and _hides(tensor):
+                tensor.add_(torch.rand_like(tensor) * 0.2)
+    return model.eval()
+
+
+def noise(shape: tuple[int, ...]) -> Tensor:
+    """Seeded normal noise."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def _hides(tensor: Tensor) -> bool:
+    return bool(tensor.min() == tensor.max()) or bool(tensor.abs().max() < 1e-2)
+
+
+def _candidates(
+    library: zoo.Library, name: str, device: str
+) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
+    """Constructor arguments and shapes of one sample, small ones first."""
+    with torch.device(device):
+        (example,) = library.inputs(name, library.make(name))
+    own = tuple(example.shape[1:])
+    for size in SIZES:
+        if size < own[-1]:
+            small = (*own[:-2], size, size)
+            yield from (({argument: size}, small) for argument in library.size_arguments)
+            yield {}, small
+    yield {}, own
+
+
+def _with_drops(
+    library: zoo.Library,
+    name: str,
+    arguments: dict[str, Any],
+    shape: tuple[int, ...],
+    device: str,
+) -> dict[str, Any]:
+    """The arguments, and those that switch on dropout and stochastic depth."""
+    for drop in library.drop_arguments:
+        more = {**arguments, drop: DROP_RATE}
+        if _runs(library, name, more, shape, device):
+            arguments = more
+    return arguments
+
+
+def _runs(
+    library: zoo.Library,
+    name: str,
+    arguments: Mapping[str, Any],
+    shape: tuple[int, ...] | None,
+    device: str,
+) -> bool:
+    """Whether the network takes these arguments and this input, in eval and in train mode."""
+    try:
+        with torch.device(device), torch.no_grad():
+            model = library.make(name, **arguments)
+            if shape is None:
+                (images,) = library.inputs(name, model)
+            else:
+                images = torch.zeros(2, *shape)
+            for training in (False, True):
+                model.train(training)(images)
+    except Exception:  # a network may refuse in any way
+        return False
+    return True

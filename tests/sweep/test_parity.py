@@ -1,0 +1,153 @@
+"""The comparison by numbers says yes to a right conversion and no to wrong ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import subpath
+from subpath import zoo
+from subpath.adaptive.model import AdaptiveModel
+from subpath.sweep import parity
+from subpath.sweep.equality import unequal
+from subpath.sweep.parity import MADE, QUESTIONS, compare
+from subpath.sweep.subject import Subject, make_original, make_subject
+
+
+def test_a_resnet_passes_every_question() -> None:
+    answers = compare("timm", "resnet18")
+    assert list(answers) == [MADE, *QUESTIONS]
+    assert {title: check.why for title, check in answers.items() if not check.passed} == {}
+    assert answers[MADE].why == "3x64x64, drop_rate=0.2, drop_path_rate=0.2"
+
+
+def test_what_the_original_cannot_do_is_no_failure() -> None:
+    answers = compare("timm", "vit_tiny_patch16_224")
+    assert answers[MADE].why.startswith("3x64x64, img_size=64")
+    other = answers.pop("other size")
+    assert other.passed is None
+    assert "the original does not run: AssertionError: Input height" in other.why
+    assert all(check.passed for check in answers.values())
+
+
+def test_what_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = compare("timm", "vgg11")
+    assert list(answers) == [MADE]
+    assert answers[MADE].passed is False
+    assert "NoResidualError" in answers[MADE].why
+
+
+def test_no_weight_hides_an_error() -> None:
+    for name in ("resnet18", "convnext_atto"):
+        model = make_original(zoo.library("timm"), name, {})
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.is_floating_point():
+                assert tensor.max() > tensor.min()
+                assert tensor.abs().max() > 1e-2
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Subject:
+    return make_subject(zoo.library("timm"), "resnet18")
+
+
+def scale_a_weight(model: AdaptiveModel) -> None:
+    with torch.no_grad():
+        model.layer2[0].conv1.weight.mul_(1.001)
+
+
+def freeze_a_norm(model: AdaptiveModel) -> None:
+    model.layer3[0].bn1.momentum = 0.0
+
+
+def no_gradient(model: AdaptiveModel) -> None:
+    model.layer4[1].conv1.weight.requires_grad_(False)
+
+
+def no_drop_path(model: AdaptiveModel) -> None:
+    graph = model._graphs[True]
+    model._graphs[True] = model._graphs[False]
+    assert graph is not model._graphs[False]
+
+
+@pytest.mark.parametrize(
+    ("change", "question", "word"),
+    [
+        (scale_a_weight, "eval", "differ, by up to"),
+        (scale_a_weight, "bfloat16", "differ, by up to"),
+        (scale_a_weight, "other size", "differ, by up to"),
+        (freeze_a_norm, "train step", "layer3.0.bn1.running_mean"),
+        (no_gradient, "train step", "missing: gradient of layer4.1.conv1.weight"),
+        (no_drop_path, "train step", "loss"),
+    ],
+)
+def test_a_wrong_conversion_is_found(
+    change: Callable[[AdaptiveModel], None], question: str, word: str, resnet: Subject
+) -> None:
+    _, adaptive = resnet.copies()
+    change(adaptive)
+    difference = QUESTIONS[question](dataclasses.replace(resnet, adaptive=adaptive))
+    assert word in difference
+
+
+def test_a_base_net_that_skips_nothing_is_found(
+    resnet: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, adaptive = resnet.copies()
+    forward = AdaptiveModel.forward
+    monkeypatch.setattr(AdaptiveModel, "forward", lambda self, x, skip=None: forward(self, x))
+    wrong = dataclasses.replace(resnet, adaptive=adaptive)
+    first = "T" + "F" * (len(adaptive.stages) - 1)
+    assert QUESTIONS["every config"](wrong) == f"{first} gives the same numbers as the super-net"
+    assert "differ" in QUESTIONS["base-net by hand"](wrong)
+
+
+def test_another_cut_than_at_full_size_is_found(resnet: Subject) -> None:
+    adaptive = subpath.convert(resnet.original, resnet.images(), blocks=["layer2.1"])
+    wrong = dataclasses.replace(resnet, adaptive=adaptive)
+    assert QUESTIONS["same cut"](wrong) == "got layer2 1 of 2; expected " + ", ".join(
+        f"layer{i} 1 of 2" for i in (1, 2, 3, 4)
+    )
+
+
+def test_errors_of_the_converted_model_are_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: AdaptiveModel, *inputs: object, **more: object) -> None:
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(AdaptiveModel, "forward", fail)
+    answers = compare("timm", "resnet18")
+    assert answers["eval"].passed is False
+    assert answers["eval"].why == "RuntimeError: no luck"
+
+
+def test_numbers_that_are_not_finite_prove_nothing(resnet: Subject) -> None:
+    original, _ = resnet.copies()
+    with torch.no_grad():
+        original.conv1.weight.fill_(torch.nan)
+    answer = parity._answer(QUESTIONS["eval"], dataclasses.replace(resnet, original=original))
+    assert answer.passed is None
+    assert "not finite" in answer.why
+
+
+def test_what_is_unequal() -> None:
+    x = torch.arange(4.0)
+    assert unequal((x, {"a": x}), (x.clone(), {"a": x.clone()})) == ""
+    assert "1 of 4 numbers differ, by up to 0.5" in unequal(x, x + torch.tensor([0, 0.5, 0, 0]))
+    assert "float64" in unequal(x, x.double())
+    assert "shape" in unequal(x, x[:2])
+    assert "tuple" in unequal(x, (x,))
+    assert "missing: b" in unequal({"a": x, "b": x}, {"a": x})
+    assert unequal([x, 1], [x, 2])
+    assert unequal({"layer": [x, x]}, {"layer": [x, -x]}).startswith("['layer'][1]: 3 of 4")
+
+
+def test_modules_stand_as_they_were(resnet: Subject) -> None:
+    before = {name: value.clone() for name, value in resnet.adaptive.state_dict().items()}
+    for ask in QUESTIONS.values():
+        ask(resnet)
+    assert unequal(before, dict(resnet.adaptive.state_dict())) == ""
+    assert isinstance(resnet.original.layer1[1], nn.Module)

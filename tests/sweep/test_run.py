@@ -1,0 +1,127 @@
+"""A sweep examines what is not known yet, and writes down everything, also what went wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+
+from subpath.errors import SweepError
+from subpath.sweep.observer import Silent
+from subpath.sweep.parity import MADE
+from subpath.sweep.record import Check, Record
+from subpath.sweep.results import Results
+from subpath.sweep.run import choose, smallest_of_each_family, sweep
+
+COMMAND = (sys.executable, str(Path(__file__).with_name("fake_examiner.py")))
+NAMES = ["resnet34", "resnet18", "vgg11", "vgg13", "vit_tiny_patch16_224"]
+
+
+class Observer(Silent):
+    def __init__(self) -> None:
+        self.rounds: list[tuple[str, int, int]] = []
+        self.examined: list[str] = []
+        self.ends = 0
+
+    def begin(self, title: str, total: int, known: Sequence[Record]) -> None:
+        self.rounds.append((title, total, len(known)))
+
+    def done(self, worker: int, record: Record) -> None:
+        self.examined.append(record.name)
+
+    def end(self) -> None:
+        self.ends += 1
+
+
+def run(path: Path, names: Sequence[str], parity: bool = False) -> tuple[list[Record], Observer]:
+    observer = Observer()
+    records = sweep(
+        "timm", names, Results(path), parity=parity, workers=2, observer=observer, command=COMMAND
+    )
+    return records, observer
+
+
+def test_everything_is_written_down_once(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    records, observer = run(path, NAMES[:3])
+    assert [record.name for record in records] == NAMES[:3]
+    assert sorted(observer.examined) == sorted(NAMES[:3])
+    assert observer.rounds == [("structure", 3, 0)]
+    records, observer = run(path, NAMES)
+    assert [record.outcome for record in records] == [
+        "converted",
+        "converted",
+        "no-residual",
+        "failed",
+        "converted",
+    ]
+    assert observer.rounds == [("structure", 5, 3)]
+    assert sorted(observer.examined) == sorted(NAMES[3:])
+    assert records[3].reason == "its process ended with status 1"
+    assert records[3].family == "vgg"
+    assert {record.name: record for record in Results(path).records} == {
+        record.name: record for record in records
+    }
+    assert run(path, NAMES)[1].examined == []
+
+
+def test_what_another_version_gave_is_done_again(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results.jsonl")
+    (record,) = sweep("timm", ["vgg11"], results, command=COMMAND)
+    assert record.versions["timm"] == timm.__version__
+    results.append(replace(record, versions={"timm": "0.1", "torch": "1.0"}))
+    assert run(results.path, ["vgg11"])[1].examined == ["vgg11"]
+    assert len(Results(results.path).records) == 1
+
+
+def test_parity_of_the_smallest_of_each_family(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    records, observer = run(path, NAMES, parity=True)
+    assert observer.rounds == [("structure", 5, 0), ("parity", 2, 0)]
+    assert observer.ends == 2
+    by_name = {record.name: record for record in records}
+    assert by_name["resnet34"].parity == {}
+    assert by_name["resnet18"].parity == {"eval": Check(True)}
+    assert by_name["resnet18"].depths == "2"  # what was known stays
+    failed = by_name["vit_tiny_patch16_224"]
+    assert failed.wrong == {MADE: "its process ended with status 1"}
+    again, observer = run(path, NAMES, parity=True)
+    assert again == records
+    assert observer.rounds == [("structure", 5, 5), ("parity", 2, 2)]
+    assert observer.examined == []
+
+
+def test_the_smallest_has_the_fewest_multiply_adds() -> None:
+    blank = Record("timm", {}, "large", "family", outcome="converted", gmacs_super=2.0)
+    small = replace(blank, name="small", gmacs_super=1.0)
+    refused = replace(blank, name="refused", gmacs_super=None, outcome="no-residual")
+    other = replace(blank, name="other", family="another")
+    assert smallest_of_each_family([blank, small, refused, other]) == [small, other]
+
+
+def test_names_are_chosen_by_pattern_and_family() -> None:
+    assert choose("timm") == timm.list_models()
+    assert choose("timm", ["resnet18", "resnet34"]) == ["resnet18", "resnet34"]
+    assert choose("timm", ["resnet*"]) == timm.list_models("resnet*")
+    assert choose("timm", family="vgg") == timm.list_models(module="vgg")
+    assert choose("timm", ["*_bn"], "vgg") == timm.list_models("*_bn", module="vgg")
+    assert "raft_large" in choose("torchvision")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "family", "said"),
+    [
+        (["resnet999"], None, "'resnet999'"),
+        (["resnet18", "nothing*"], None, "'nothing*'"),
+        (["resnet18"], "vgg", "in the family vgg"),
+        ([], "vggg", "vision_transformer"),
+    ],
+)
+def test_a_choice_of_nothing_is_refused(patterns: list[str], family: str | None, said: str) -> None:
+    with pytest.raises(SweepError) as raised:
+        choose("timm", patterns, family)
+    assert said in str(raised.value)
