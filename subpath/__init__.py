@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import distill, measure
     from .adaptive.model import AdaptiveModel
+    from .calibrate import calibrate
     from .checkpoint import load, save
     from .convert import convert, plan
     from .errors import SubpathError
@@ -30,6 +31,7 @@ __all__ = [
     "SubpathError",
     "TwinNorm",
     "__version__",
+    "calibrate",
     "convert",
     "distill",
     "load",
@@ -46,6 +48,7 @@ _HOME = {
     "StagePlan": ".plan",
     "SubpathError": ".errors",
     "TwinNorm": ".plan",
+    "calibrate": ".calibrate",
     "convert": ".convert",
     "load": ".checkpoint",
     "plan": ".convert",

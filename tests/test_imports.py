@@ -24,7 +24,7 @@ ORDER = [
     {"plan"},
     {"adaptive"},
     {"convert", "zoo", "maker"},
-    {"distill", "measure", "export", "checkpoint"},
+    {"distill", "measure", "calibrate", "export", "checkpoint"},
     {"sweep"},
     {"finetune"},
     {"report"},

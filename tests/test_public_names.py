@@ -18,6 +18,7 @@ NAMES = [
     "SubpathError",
     "TwinNorm",
     "__version__",
+    "calibrate",
     "convert",
     "distill",
     "load",
@@ -38,10 +39,11 @@ def test_the_names() -> None:
 
 
 def test_functions_stay_functions_whoever_imports_the_modules_of_the_same_name() -> None:
+    import subpath.calibrate
     import subpath.convert
     import subpath.plan
 
-    for name in ("convert", "plan", "save", "load", "skip_configs"):
+    for name in ("calibrate", "convert", "plan", "save", "load", "skip_configs"):
         assert isinstance(getattr(subpath, name), types.FunctionType)
     for name in ("distill", "measure"):
         assert isinstance(getattr(subpath, name), types.ModuleType)

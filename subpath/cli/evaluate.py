@@ -22,12 +22,38 @@ def evaluate(
             metavar="TTFF", help="A skip config; can be repeated. Default: all.", show_default=False
         ),
     ] = None,
+    calibrate: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Estimate batch-norm statistics for each untrained config from N batches of "
+            "training images.",
+            show_default=False,
+        ),
+    ] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:CALLABLE",
+            help="What makes the original, if it is none of timm's; it gets the arguments that "
+            "the run was made with.",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Measure accuracy and GMACs of skip configs on the held-back data of a run."""
     with only_results_on_stdout():
+        from ..checkpoint import read_description
         from ..finetune import evaluate as run_again  # torch and timm take a second: not for --help
+        from ..maker import maker
         from .progress import ProgressBars
 
-        summary = run_again(run_dir, skip, observer=ProgressBars())
+        original = None
+        if model is not None:
+            made = read_description(run_dir).architecture
+            original = maker(model, made.arguments if made is not None else {})()
+        summary = run_again(
+            run_dir, skip, calibrate_batches=calibrate, model=original, observer=ProgressBars()
+        )
     show_summary(summary, run_dir, json)

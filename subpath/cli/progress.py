@@ -17,7 +17,12 @@ from rich.progress import (
 )
 from torch import Tensor
 
-TITLES = {"train": "training", "finetune": "fine-tuning", "evaluate": "evaluating"}
+TITLES = {
+    "train": "training",
+    "finetune": "fine-tuning",
+    "calibrate": "calibrating",
+    "evaluate": "evaluating",
+}
 SECONDS_BETWEEN_READINGS = 0.25
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,13 +30,14 @@ def accuracies(
     processes: Processes,
     skips: Sequence[str],
     observer: Observer | None = None,
+    calibrated: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, float]:
     """Top-1 accuracy of several skip configs, in percent, from one pass over the data.
 
-    The model is put in eval mode.
+    The model is put in eval mode. ``calibrated`` are sub-networks that run in its place.
     """
     model.eval()
-    runs = [partial(model, skip=skip) for skip in skips]
+    runs = [(calibrated or {}).get(skip, partial(model, skip=skip)) for skip in skips]
     percents = _percent(runs, batches, processes, observer or Silent())
     return {str(skip): percent for skip, percent in zip(skips, percents, strict=True)}
 

@@ -105,17 +105,31 @@ def held_back_batches(
 
     Every image is in the share of one process; the shares may differ by one image.
     """
-    transform = create_transform(
-        form.size,
-        is_training=False,
-        interpolation=form.interpolation,
-        mean=form.mean,
-        std=form.std,
-        crop_pct=form.crop,
-    )
-    _set_transform(images, form, transform)
+    _set_transform(images, form, _still_transform(form))
     share = range(place.rank, len(images), place.count)  # type: ignore[arg-type]
     return _loader(images, place, sampler=share, batch_size=batch_size)
+
+
+def still_batches(
+    images: Images,
+    form: ImageFormat,
+    batch_size: int,
+    count: int,
+    seed: int,
+    place: Place = Place(),
+) -> Batches:
+    """``count`` batches of images drawn at random, not augmented, the same on every process.
+
+    Raises:
+        DataError: there are fewer images than one batch.
+    """
+    _set_transform(images, form, _still_transform(form))
+    number = len(images)  # type: ignore[arg-type]
+    if number < batch_size:
+        raise DataError(f"got {number} images for a batch of {batch_size}; lower batch_size")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(number, generator=generator)[: count * batch_size].tolist()
+    return _loader(images, place, sampler=drawn, batch_size=batch_size, drop_last=True)
 
 
 class _Order(Sampler[tuple[int, list[int]]]):
@@ -177,6 +191,17 @@ def _loader(images: Images, place: Place, **arguments: Any) -> DataLoader[Any]:
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
+
+
+def _still_transform(form: ImageFormat) -> Any:
+    return create_transform(
+        form.size,
+        is_training=False,
+        interpolation=form.interpolation,
+        mean=form.mean,
+        std=form.std,
+        crop_pct=form.crop,
+    )
 
 
 def _training_transform(form: ImageFormat, augment: AugmentSection) -> Any:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
+from ..calibrate import calibrate
 from ..checkpoint import Architecture
 from ..convert import convert
 from ..errors import RecipeError
@@ -35,7 +36,7 @@ from .directory import (
     shorten_log,
 )
 from .engine import Learn, Training, distillation_learner, task_learner
-from .loader import Batches, Place, TrainingBatches, held_back_batches
+from .loader import Batches, Place, TrainingBatches, held_back_batches, still_batches
 from .network import architecture, in_sync, make_network, teacher_network
 from .observer import Observer, Silent
 from .phase import PhaseSection
@@ -117,6 +118,7 @@ def evaluate(
     directory: str | os.PathLike[str],
     skips: Sequence[str] | None = None,
     *,
+    calibrate_batches: int = 0,
     model: nn.Module | None = None,
     observer: Observer | None = None,
 ) -> Summary:
@@ -125,6 +127,8 @@ def evaluate(
     Args:
         directory: of the run.
         skips: the skip configs; default: all, or the useful ones of more than 32.
+        calibrate_batches: give each config but super-net and base-net batch-norm statistics of
+            its own, from so many batches of training images (see :func:`subpath.calibrate`).
         model: a fresh original; needed where the recipe names a callable, as no code is imported
             because a directory says so.
         observer: gets told about the progress.
@@ -143,7 +147,7 @@ def evaluate(
     made = architecture(recipe, split.num_classes)
     scene = _Scene(recipe, folder, processes, split, form, made, observer or Silent())
     with _threads(recipe.threads):
-        return _evaluate(adaptive.to(processes.device), skips, scene)
+        return _evaluate(adaptive.to(processes.device), skips, scene, calibrate_batches)
 
 
 def _run(
@@ -280,19 +284,42 @@ def _training(
     )
 
 
-def _evaluate(model: AdaptiveModel, skips: Sequence[str] | None, scene: _Scene) -> Summary:
+def _evaluate(
+    model: AdaptiveModel, skips: Sequence[str] | None, scene: _Scene, calibrate_batches: int = 0
+) -> Summary:
     stages = len(model.stages)
     chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
+    between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
+    calibrated = _calibrated(model, between, scene, calibrate_batches) if calibrate_batches else {}
     held_back = scene.held_back
     together = scene.recipe.finetune.batch_size * scene.processes.count
     scene.observer.begin("evaluate", 1, len(held_back), together, 0)
     try:
-        top1 = accuracies(model, held_back, scene.processes, chosen, scene.observer)
+        top1 = accuracies(model, held_back, scene.processes, chosen, scene.observer, calibrated)
     finally:
         scene.observer.end()
     counts = count_macs(model, torch.zeros(1, *scene.form.size), skips=chosen)
     results = tuple(ConfigResult(skip, top1[skip], counts[skip].gmacs) for skip in chosen)
     return Summary(scene.recipe.model.name, results)
+
+
+def _calibrated(
+    model: AdaptiveModel, skips: Sequence[str], scene: _Scene, batches: int
+) -> dict[str, nn.Module]:
+    recipe = scene.recipe
+    images, batch_size = scene.split.train, recipe.finetune.batch_size
+    still = still_batches(images, scene.form, batch_size, batches, recipe.seed, scene.place)
+    scene.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
+    try:
+        return {skip: calibrate(model, _watched(still, scene.observer), skip) for skip in skips}
+    finally:
+        scene.observer.end()
+
+
+def _watched(batches: Batches, observer: Observer) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in batches:
+        yield batch
+        observer.batch(None, None)
 
 
 def _convert(network: nn.Module, scene: _Scene) -> AdaptiveModel:

@@ -122,6 +122,61 @@ def test_gradients_and_statistics_equal_the_step_by_hand(alpha, temperature, fea
         torch.testing.assert_close(buffer, buffers[name], msg=lambda m, n=name: n + m)
 
 
+def test_every_weight_stands_where_the_formula_has_it():
+    """Weights of the terms, some stages alone, the base-net's own task, and one more config."""
+    net, model, x, targets = made()
+    base = by_hand(net)
+    between = copy.copy(net)  # TF: the first stage of the base-net, the second of the super-net
+    between._modules = {**net._modules, "a": base.a}
+    y_super, h_super = stages_of(net, x)
+    task = F.cross_entropy(y_super[0], targets)
+    (0.25 * 0.3 * task).backward()
+    total = 0.3 * task.item()
+    for small in (base, between):
+        (y,), h = stages_of(small, x)
+        loss = 0.6 * kl(y_super[0].detach(), y, 2.0) + 0.2 * F.cross_entropy(y, targets)
+        loss = loss + 1.5 * kl(h_super[1].detach().mean((2, 3)), h[1].mean((2, 3)), 2.0)
+        (0.25 * 0.7 * loss).backward()
+        total += 0.7 * loss.item()
+    backwards = []
+
+    def backward(loss):
+        backwards.append(loss)
+        loss.backward()
+
+    losses = two_pass_step(
+        model,
+        x,
+        targets,
+        F.cross_entropy,
+        alpha=0.3,
+        temperature=2.0,
+        logits=0.6,
+        features=1.5,
+        stages=[1],
+        base_task=0.2,
+        further=["TF"],
+        weight=0.25,
+        backward=backward,
+    )
+    assert len(backwards) == 3
+    assert losses.total.item() == pytest.approx(total, rel=1e-9)
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad, msg=name)
+    for stage, path in (("a", "a.0"), ("b", "b.0")):
+        for norm in ("bn1", "bn2"):
+            twin = model.get_submodule(f"twin_norms.{'ab'.index(stage)}.{path}.{norm}")
+            expected = base.get_submodule(f"{path}.{norm}")
+            torch.testing.assert_close(twin.weight.grad, expected.weight.grad)
+
+
+def test_a_stage_that_is_not_there_is_refused_before_any_gradient():
+    _, model, x, targets = made()
+    with pytest.raises(SubpathError, match=r"stages \[2\]; expected numbers from 0 to 1"):
+        two_pass_step(model, x, targets, F.cross_entropy, stages=[2])
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_statistics_of_twins_and_originals_stay_apart():
     """Mandatory norms see the super-net's pass alone, their twins the base-net's alone."""
     net, model, x, targets = made()

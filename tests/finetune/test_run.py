@@ -13,7 +13,7 @@ from subpath import zoo
 from subpath.errors import CheckpointError, DataError, RecipeError, RunError, SkipConfigError
 from subpath.finetune import check_recipe, evaluate, finetune, read_recipe
 from subpath.finetune.data import image_format, open_data
-from subpath.finetune.loader import held_back_batches
+from subpath.finetune.loader import held_back_batches, still_batches
 from subpath.finetune.network import architecture, make_network
 
 
@@ -137,6 +137,23 @@ def test_evaluate_finds_the_same_numbers(done):
     assert two.configs[0] == summary.configs[-1]
     with pytest.raises(SkipConfigError, match="expected 4"):
         evaluate(directory, ["TT"])
+
+
+def test_calibration_is_for_the_configs_between(done):
+    """Against ``subpath.calibrate`` on all 36 training images."""
+    directory, summary, _, read = done
+    got = evaluate(directory, ["FFFF", "TTTT", "FTFT"], calibrate_batches=6)
+    assert got.configs[:2] == (summary.configs[0], summary.configs[-1])
+    model = subpath.load(directory)
+    split = open_data(read.data, read.seed)
+    form = image_format(read.data, model)
+    training = list(still_batches(split.train, form, 6, 6, read.seed))
+    assert sum(len(x) for x, _ in training) == 36
+    subnet = subpath.calibrate(model, training, "FTFT")
+    ((x, y),) = list(held_back_batches(split.held_back, form, 15))
+    with torch.no_grad():
+        right = (subnet(x).argmax(1) == y).float().mean().item()
+    assert got.configs[2].top1 == pytest.approx(100 * right, abs=1e-3)
 
 
 def test_the_same_seed_gives_the_same_bits(recipe, tmp_path):
