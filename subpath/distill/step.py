@@ -178,9 +178,9 @@ def task_pass(
         The output, the stage outputs and the loss, all detached.
     """
     output, stage_outputs = model.forward_features_of_stages(inputs, skip=skip)
-    loss = _task_loss(output, targets, criterion)
+    loss = task_loss(output, targets, criterion)
     backward(weight * loss)
-    detached = tuple(head.detach() for head in _heads(output))
+    detached = tuple(head.detach() for head in heads(output))
     y_super = detached[0] if isinstance(output, Tensor) else detached
     return y_super, tuple(h.detach() for h in stage_outputs), loss.detach()
 
@@ -216,30 +216,45 @@ def distillation_pass(
         where they are off.
     """
     y_base, h_base = model.forward_features_of_stages(inputs, skip=skip)
-    off = torch.zeros((), device=inputs.device)
-    logits = features = task = off
+    channel_dims = [stage.channel_dim for stage in model.stages]
+    logits, features = distillation_losses(y_base, h_base, y_super, h_super, channel_dims, what)
+    task = logits.new_zeros(())
+    if what.task and criterion is not None:
+        task = task_loss(y_base, targets, criterion)
+    backward(weight * (what.logits * logits + what.features * features + what.task * task))
+    return logits.detach(), features.detach(), task.detach()
+
+
+def distillation_losses(
+    y_base: Any,
+    h_base: Sequence[Tensor],
+    y_super: Any,
+    h_super: Sequence[Tensor],
+    channel_dims: Sequence[int],
+    what: Distillation,
+) -> tuple[Tensor, Tensor]:
+    """The two divergences of ``what``, not weighted; 0 where they are off."""
+    logits = features = torch.zeros((), device=heads(y_base)[0].device)
     if what.logits:
-        pairs = zip(_heads(y_base), _heads(y_super), strict=True)
+        pairs = zip(heads(y_base), heads(y_super), strict=True)
         logits = torch.stack([logits_loss(b, s, what.temperature) for b, s in pairs]).mean()
     if what.features:
         chosen = range(len(h_base)) if what.stages is None else what.stages
         features = feature_loss(
             [h_base[stage] for stage in chosen],
             [h_super[stage] for stage in chosen],
-            [model.stages[stage].channel_dim for stage in chosen],
+            [channel_dims[stage] for stage in chosen],
             what.temperature,
         )
-    if what.task and criterion is not None:
-        task = _task_loss(y_base, targets, criterion)
-    backward(weight * (what.logits * logits + what.features * features + what.task * task))
-    return logits.detach(), features.detach(), task.detach()
+    return logits, features
 
 
-def _task_loss(output: Any, targets: Any, criterion: Criterion) -> Tensor:
-    return torch.stack([criterion(head, targets) for head in _heads(output)]).mean()
+def task_loss(output: Any, targets: Any, criterion: Criterion) -> Tensor:
+    """The criterion's mean over the heads."""
+    return torch.stack([criterion(head, targets) for head in heads(output)]).mean()
 
 
-def _heads(output: Any) -> tuple[Tensor, ...]:
+def heads(output: Any) -> tuple[Tensor, ...]:
     """The tensors of an output; a distilled DeiT has two in train mode."""
     heads = output if isinstance(output, (tuple, list)) else (output,)
     if not heads or not all(isinstance(head, Tensor) for head in heads):

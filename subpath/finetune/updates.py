@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError
+from .names import UnderOriginalNames, classifier_weights
 from .phase import ClipSection, OptimiserSection, PhaseSection, ScheduleSection
 from .processes import Processes
 
@@ -149,7 +150,7 @@ def _resting(model: nn.Module, frozen: tuple[nn.Parameter, ...]) -> tuple[nn.Mod
 def _optimiser(model: nn.Module, section: OptimiserSection) -> torch.optim.Optimizer:
     named: Any = model
     if section.layer_decay is not None and isinstance(model, AdaptiveModel):
-        named = _UnderOriginalNames(model)
+        named = UnderOriginalNames(model)
     optimiser: torch.optim.Optimizer = create_optimizer_v2(
         named,
         opt=section.name,
@@ -160,23 +161,6 @@ def _optimiser(model: nn.Module, section: OptimiserSection) -> torch.optim.Optim
         **section.arguments,
     )
     return optimiser
-
-
-class _UnderOriginalNames(nn.Module):
-    """An adaptive model whose twins go by their originals' names: the names timm's layers know."""
-
-    def __init__(self, model: AdaptiveModel) -> None:
-        super().__init__()
-        vars(self)["_model"] = model
-
-    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        for name, parameter in self._model.named_parameters(*args, **kwargs):
-            if name.startswith("twin_norms."):
-                name = name.split(".", 2)[2]
-            yield name, parameter
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(vars(self)["_model"], name)
 
 
 def _schedule(
@@ -204,18 +188,10 @@ def _schedule(
 def _clip(model: nn.Module, section: ClipSection | None) -> Callable[[], None]:
     if section is None:
         return lambda: None
-    spared = _classifier(model) if section.mode == "agc" else set()
+    spared = classifier_weights(model) if section.mode == "agc" else set()
     parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in spared]
 
     def clip() -> None:
         dispatch_clip_grad(parameters, section.value, section.mode)
 
     return clip
-
-
-def _classifier(model: nn.Module) -> set[int]:
-    """The weights of a timm model's classifier, which adaptive clipping must spare."""
-    get_classifier = getattr(model, "get_classifier", None)
-    found = get_classifier() if callable(get_classifier) else ()
-    heads = found if isinstance(found, (tuple, list)) else (found,)
-    return {id(p) for head in heads if isinstance(head, nn.Module) for p in head.parameters()}
