@@ -13,6 +13,7 @@ from .finetune import finetune
 from .inspect import inspect
 from .output import error
 from .report import report
+from .zoo import zoo
 
 app = typer.Typer(
     help="Adaptive depth for any residual network: convert, fine-tune, choose a depth.",
@@ -26,6 +27,7 @@ app.command(short_help="Show how a network is cut: stages, sub-paths, norms.")(i
 app.command(short_help="Show GMACs, parameters and accuracy of each config.")(report)
 app.command(short_help="Train super-net and base-net as a recipe says.")(finetune)
 app.command(short_help="Measure accuracy on the held-back data of a run.")(evaluate)
+app.command(short_help="Convert every network of a library, and check each.")(zoo)
 
 
 def main() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .. import zoo
 from ..errors import SweepError
+from .families import by_family, smallest
 from .observer import Observer, Silent
 from .parity import MADE
 from .pool import COMMAND, Done, Limits, Pool
@@ -86,17 +87,9 @@ def sweep(
         rounds = _Rounds(library, pool, results, observer)
         records = rounds.structure(names)
         if parity:
-            rounds.parity(smallest_of_each_family(records))
+            chosen = (smallest(family) for family in by_family(records).values())
+            rounds.parity([record for record in chosen if record])
     return [record for name in names if (record := results.get(library, name))]
-
-
-def smallest_of_each_family(records: Iterable[Record]) -> list[Record]:
-    """Of the converted networks of each family, the one with the fewest multiply-adds."""
-    smallest: dict[str, Record] = {}
-    for record in sorted(records, key=lambda record: record.gmacs_super or 0):
-        if record.outcome == "converted":
-            smallest.setdefault(record.family, record)
-    return list(smallest.values())
 
 
 class _Rounds:

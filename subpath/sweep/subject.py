@@ -71,7 +71,7 @@ def make_subject(library: zoo.Library, name: str) -> Subject:
         SubpathError: it cannot be made, run or converted.
     """
     device = "meta" if _runs(library, name, {}, None, "meta") else "cpu"
-    refusal: Exception = ModelError("no size of input was tried")
+    refusal: Exception = OriginalRefusesError("it does not run")
     for arguments, shape in _candidates(library, name, device):
         if not _runs(library, name, arguments, shape, device):
             continue

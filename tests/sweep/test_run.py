@@ -11,11 +11,12 @@ import pytest
 import timm
 
 from subpath.errors import SweepError
+from subpath.sweep.families import by_family, smallest
 from subpath.sweep.observer import Silent
 from subpath.sweep.parity import MADE
 from subpath.sweep.record import Check, Record
 from subpath.sweep.results import Results
-from subpath.sweep.run import choose, smallest_of_each_family, sweep
+from subpath.sweep.run import choose, sweep
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("fake_examiner.py")))
 NAMES = ["resnet34", "resnet18", "vgg11", "vgg13", "vit_tiny_patch16_224"]
@@ -100,7 +101,10 @@ def test_the_smallest_has_the_fewest_multiply_adds() -> None:
     small = replace(blank, name="small", gmacs_super=1.0)
     refused = replace(blank, name="refused", gmacs_super=None, outcome="no-residual")
     other = replace(blank, name="other", family="another")
-    assert smallest_of_each_family([blank, small, refused, other]) == [small, other]
+    families = by_family([blank, small, refused, other])
+    assert families == {"another": [other], "family": [blank, small, refused]}
+    assert [smallest(family) for family in families.values()] == [other, small]
+    assert smallest([refused]) is None
 
 
 def test_names_are_chosen_by_pattern_and_family() -> None:

@@ -1,0 +1,111 @@
+"""``subpath zoo``: convert every network of a library, and check each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+from .output import error, only_results_on_stdout
+from .sweep_summary import show_sweep
+
+
+def zoo(
+    library: Annotated[
+        str, typer.Option(metavar="timm|torchvision", help="Whose networks.")
+    ] = "timm",
+    filter_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="PATTERN",
+            help="Only networks whose name matches, as 'resnet*'; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only networks of one family: the file that defines them, as swin_transformer.",
+            show_default=False,
+        ),
+    ] = None,
+    parity: Annotated[
+        bool,
+        typer.Option(
+            "--parity",
+            help="Also compare numbers, for the smallest of the networks in each family.",
+        ),
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many networks at the same time.")
+    ] = os.cpu_count() or 1,
+    seconds: Annotated[
+        float, typer.Option(metavar="S", min=1, help="Time limit for each network.")
+    ] = 600,
+    memory: Annotated[
+        float, typer.Option(metavar="GIB", min=0.5, help="Memory limit for each network.")
+    ] = 8,
+    results: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE.jsonl",
+            help="Where a record of each network is kept; what is there is not done again.",
+        ),
+    ] = Path("runs/zoo.jsonl"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what is known of these networks.")
+    ] = False,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.md",
+            help="Write a page about all that is in the file of results.",
+            show_default=False,
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Convert every network of timm or torchvision without weights, and check each.
+
+    An interrupted sweep goes on when the same command is given again. The exit status is 1 if a
+    network fails or a check does not hold.
+    """
+    with only_results_on_stdout():
+        from ..sweep.pool import Limits  # torch and timm take a second: not for --help
+        from ..sweep.results import Results
+        from ..sweep.run import choose, sweep
+        from ..sweep.table import write_page
+        from .sweep_progress import watcher
+
+        names = choose(library, filter_ or (), family)
+        known = Results(results)
+        if fresh:
+            known.forget((library, name) for name in names)
+        try:
+            records = sweep(
+                library,
+                names,
+                known,
+                parity=parity,
+                workers=workers,
+                limits=Limits(seconds, int(memory * 2**30)),
+                observer=watcher(),
+            )
+        except KeyboardInterrupt:
+            done = sum(known.get(library, name) is not None for name in names)
+            error(
+                f"interrupted after {done} of {len(names)} networks, which are in {results}; the "
+                f"same command{' without --fresh' if fresh else ''} goes on from there"
+            )
+            sys.exit(130)
+        if table is not None:
+            write_page(table, known.records)
+    show_sweep(records, results, json)
+    if any(record.outcome == "failed" or record.wrong for record in records):
+        sys.exit(1)
