@@ -224,8 +224,10 @@ class _Torchvision:
     def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
         from torchvision.models import get_model_weights
 
-        weights = get_model_weights(name).DEFAULT
-        size = getattr(weights.transforms(), "crop_size", [self._SIZE_OF_PARTS])
+        preset = get_model_weights(name).DEFAULT.transforms()
+        size = getattr(preset, "crop_size", [self._SIZE_OF_PARTS])
+        if hasattr(model, "image_size"):  # a vision transformer takes no other
+            size = [model.image_size]
         shape = [3, size[0], size[-1]]
         if self.family(name).startswith("video."):
             shape.insert(1, self._FRAMES)

@@ -57,13 +57,12 @@ def examine(library: str, name: str, tell: Tell = silent) -> Record:
     record = blank(library, name)
     try:
         pair = pair_of(library, name, tell)
+        record = _described(record, pair)
+        record = replace(record, checks=dict(_checks(record, pair, tell)))
     except NoResidualError as error:
         record = replace(record, outcome="no-residual", reason=str(error))
     except Exception as error:  # other people's code in every shape
         record = replace(record, outcome="failed", reason=said(error))
-    else:
-        record = _described(record, pair)
-        record = replace(record, checks=dict(_checks(library, name, pair, tell)))
     return replace(record, seconds=round(time.perf_counter() - start, 2))
 
 
@@ -103,8 +102,9 @@ def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
         inputs = tuple(noise(tuple(x.shape)) for x in inputs)
     tell("converting")
     adaptive = convert(model, inputs)
-    made = {n: t for n, t in adaptive.named_buffers() if n not in dict(model.named_buffers())}
-    tables = {n: t.clone() for n, t in made.items() if not t.is_meta}
+    own = dict(model.named_buffers())
+    tables = {n: t for n, t in adaptive.named_buffers() if n not in own and not t.is_meta}
+    tables = {name: table.clone() for name, table in tables.items()}
     return Pair(model.to(device), adaptive.to(device), inputs, tables)
 
 
@@ -126,24 +126,24 @@ def _described(record: Record, pair: Pair) -> Record:
     )
 
 
-def _checks(library: str, name: str, pair: Pair, tell: Tell) -> Iterator[tuple[str, Check]]:
+def _checks(record: Record, pair: Pair, tell: Tell) -> Iterator[tuple[str, Check]]:
     yield "each stage saves", _each_stage_saves(pair)
     yield "same keys", _same_keys(pair)
     for mode, training in (("eval", False), ("train", True)):
         tell(f"running in {mode} mode")
-        same, base = _runs(library, name, pair, training)
+        same, base = _runs(record, pair, training)
         yield f"same calls, {mode}", same
         yield f"base-net runs, {mode}", base
 
 
-def _runs(library: str, name: str, pair: Pair, training: bool) -> tuple[Check, Check]:
+def _runs(record: Record, pair: Pair, training: bool) -> tuple[Check, Check]:
     """The checks that run the network: without data, with data where that cannot be had."""
     try:
         return _run(pair, training)
     except OriginalRefusesError:
         pass
     try:
-        return _run(_pair("cpu", library, name, silent), training)
+        return _run(_pair("cpu", record.library, record.name, silent), training)
     except (OriginalRefusesError, SubpathError) as error:
         refused = Check(None, str(error))
         return refused, refused
