@@ -16,7 +16,7 @@ from typing import Any, Literal
 from torch import fx
 
 from .errors import NoResidualError, PlanError
-from .graph.blocks import CallTree
+from .graph.calls import CallTree
 from .graph.stages import Stage, StageBlock, channel_dim, find_stages
 
 Twins = Literal["mandatory", "all", "none"]
@@ -162,7 +162,7 @@ def make_plan(
         NoResidualError: no stage has a block that could be skipped.
         PlanError: the arguments do not fit the network.
     """
-    found = _cut_isotropic(find_stages(tree), groups)
+    found = _cut_isotropic(tree, find_stages(tree), groups)
     candidates = [stage for stage in found if len(stage.blocks) > 1 and _can_be_cut(stage)]
     if blocks is not None and skippable is not None:
         raise PlanError("got both skippable=... and blocks=...; expected at most one of them")
@@ -186,7 +186,7 @@ def make_plan(
                 blocks=tuple(block.name for block in stage.blocks),
                 skippable=names,
                 output_shape=stage.shape[1:],
-                channel_dim=channel_dim(tree, stage),
+                channel_dim=channel_dim(tree, stage.blocks[-1]),
             )
             for stage, names in kept
         ),
@@ -196,9 +196,9 @@ def make_plan(
     )
 
 
-def _cut_isotropic(stages: Sequence[Stage], groups: int | None) -> list[Stage]:
+def _cut_isotropic(tree: CallTree, stages: Sequence[Stage], groups: int | None) -> list[Stage]:
     """Cut the one row of blocks of an isotropic network into groups of equal size."""
-    isotropic = len(stages) == 1 and all(block.block for block in stages[0].blocks)
+    isotropic = len(stages) == 1 == len(stages[0].rows) and all(b.block for b in stages[0].blocks)
     if not isotropic:
         if groups is not None:
             raise PlanError(
@@ -217,13 +217,16 @@ def _cut_isotropic(stages: Sequence[Stage], groups: int | None) -> list[Stage]:
     for i in range(groups):
         part = row[start : start + size + (i < larger)]
         start += len(part)
-        cut.append(Stage(part[0].name if groups > 1 else stages[0].name, part, stages[0].shape))
+        name = part[0].name if groups > 1 else stages[0].name
+        shape = tree.residual.shape(part[-1].end)
+        cut.append(Stage(name, (part,), shape or ()))
     return cut
 
 
-def _counts(stages: Sequence[Stage], skippable: Share | Sequence[Share] | None) -> list[int]:
+def _counts(stages: Sequence[Stage], skippable: Share | Sequence[Share] | None) -> list[list[int]]:
+    """How many blocks to skip at the end of each row of each stage."""
     if skippable is None:
-        return [len(stage.blocks) // 2 for stage in stages]
+        return [[len(row) // 2 for row in stage.rows] for stage in stages]
     if isinstance(skippable, (int, float)):
         shares: Sequence[Share] = [skippable] * len(stages)
     else:
@@ -234,28 +237,36 @@ def _counts(stages: Sequence[Stage], skippable: Share | Sequence[Share] | None) 
             f"got {len(shares)} entries in skippable; expected one number or {len(stages)}, one "
             f"for each stage with more than one block ({depths})"
         )
-    return [_count(stage, share) for stage, share in zip(stages, shares, strict=True)]
+    return [
+        [_count(stage.name, row, share) for row in stage.rows]
+        for stage, share in zip(stages, shares, strict=True)
+    ]
 
 
-def _count(stage: Stage, share: Share) -> int:
-    n = len(stage.blocks)
-    most = sum(1 for block in stage.blocks[1:] if block.block)
+def _count(stage: str, row: Sequence[StageBlock], share: Share) -> int:
+    n = len(row)
+    most = sum(1 for block in row[1:] if block.block)
     count = math.floor(share * n) if isinstance(share, float) else share
     valid = isinstance(share, (int, float)) and not isinstance(share, bool)
     if not valid or (isinstance(share, float) and not 0 <= share < 1) or not 0 <= count <= most:
         raise PlanError(
-            f"got skippable={share!r} for stage {stage.name} with {n} blocks; expected a number "
+            f"got skippable={share!r} for stage {stage} with {n} blocks; expected a number "
             f"from 0 to {most}, or a share of at least 0.0 and below 1.0 (the first block always "
             "runs)"
         )
     return count
 
 
-def _last(stages: Sequence[Stage], counts: Sequence[int]) -> list[tuple[str, ...]]:
-    """The last ``count`` blocks of each stage, without those that have no identity shortcut."""
+def _last(stages: Sequence[Stage], counts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+    """The last ``count`` blocks of each row, without those that have no identity shortcut."""
     return [
-        tuple(b.name for b in stage.blocks[len(stage.blocks) - count :] if b.block)
-        for stage, count in zip(stages, counts, strict=True)
+        tuple(
+            block.name
+            for row, count in zip(stage.rows, several, strict=True)
+            for block in row[len(row) - count :]
+            if block.block
+        )
+        for stage, several in zip(stages, counts, strict=True)
     ]
 
 
@@ -311,7 +322,12 @@ def _choose_twins(
         raise PlanError(f"got twin_norms={twin_norms!r}; expected 'mandatory', 'all' or 'none'")
     if twin_norms == "none":
         return ()
-    skipped = {n for stage, names in kept for b in stage.blocks if b.name in names for n in b.nodes}
+    skipped: set[fx.Node] = set()
+    left: dict[fx.Node, int] = {}  # what a skipped block still computes
+    for number, (cut, names) in enumerate(kept):
+        for block in (b.block for b in cut.blocks if b.name in names and b.block):
+            skipped |= block.skipped
+            left |= dict.fromkeys(block.nodes - block.skipped, number)
     ends = [_mandatory_end(stage, names) for stage, names in kept]
     before = [tree.residual.leading_to(end) for end in ends]
     first = {n for block in kept[0][0].blocks for n in block.nodes}
@@ -320,7 +336,7 @@ def _choose_twins(
     for node in tree.residual.flow:
         if not isinstance(node, fx.Node) or str(node.target) not in norms or node in skipped:
             continue
-        stage = next((i for i, nodes in enumerate(before) if node in nodes), None)
+        stage = left.get(node, next((i for i, nodes in enumerate(before) if node in nodes), None))
         if twin_norms == "all":
             stage = len(kept) - 1 if stage is None else stage
         elif stage is None or node in projections or (stage == 0 and node not in first):

@@ -65,7 +65,11 @@ def left_over(block: nn.Module) -> nn.Module:
         return JustScale(block.scale)
     if isinstance(block, SmoothAfter):
         return nn.GELU()
-    return First() if isinstance(block, SizedBlock) else nn.Identity()
+    if isinstance(block, NormedShortcut):
+        return block.norm
+    if isinstance(block, LayoutStays):
+        return Swap()
+    return First() if isinstance(block, (SizedBlock, TwoStreams)) else nn.Identity()
 
 
 def without_branches(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
@@ -221,8 +225,13 @@ class LayoutCancels(nn.Module):
         return tokens.transpose(1, 2).reshape(b, c, h, w)
 
 
+class Swap(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.transpose(2, 3)
+
+
 class LayoutStays(nn.Module):
-    """Swaps height and width for good: same shape, other order, no identity."""
+    """Swaps height and width for good: same shape, other order; the swap stays."""
 
     def __init__(self, width: int, out: int, stride: int = 1) -> None:
         super().__init__()
@@ -291,6 +300,19 @@ class ChoosyBranch(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.choosy(self.norm(x))
+
+
+class NormedShortcut(nn.Module):
+    """The shortcut starts behind the norm (RegNetV), so the norm stays when it is skipped."""
+
+    def __init__(self, width: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        assert (width, stride) == (out, 1)
+        self.norm, self.conv = nn.BatchNorm2d(width), conv(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(x)
+        return x + self.conv(x)
 
 
 class Padded(nn.Module):
@@ -435,6 +457,112 @@ class Tokens(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x).mean(1))
+
+
+class TwoStreams(nn.Module):
+    """Two streams run through every block (TNT); the second one's first token is left out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.bridge, self.outer = (PreNorm(width, Mlp(width)) for _ in range(3))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = x + self.inner(x)
+        y = torch.cat([y[:, :1], y[:, 1:] + self.bridge(x)], dim=1)
+        return x, y + self.outer(y)
+
+
+class StreamedTokens(nn.Module):
+    """Pixels and patches side by side, as in TNT."""
+
+    def __init__(self, depth: int, width: int = 8) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, width, 4, 4)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks = nn.ModuleList(TwoStreams(width) for _ in range(depth))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        y = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1)
+        for block in self.blocks:
+            x, y = block(x, y)
+        return self.head(self.norm(y)[:, 0])
+
+
+class LateToken(nn.Module):
+    """A class token joins half way (ConViT); two last blocks update it alone (CaiT)."""
+
+    def __init__(self, depth: int, width: int = 8) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, width, 4, 4)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks = nn.ModuleList(TransformerBlock(width) for _ in range(depth))
+        self.last = nn.ModuleList(TokenBlock(width) for _ in range(2))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        for i, block in enumerate(self.blocks):
+            if i == len(self.blocks) // 2:
+                x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1)
+            x = block(x)
+        for block in self.last:
+            x = block(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+class TokenBlock(nn.Module):
+    """Only the first token is added to."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = PreNorm(width, Mlp(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        token = x[:, :1]
+        return torch.cat([token + self.mlp(x).mean(1, keepdim=True), x[:, 1:]], dim=1)
+
+
+class Merging(nn.Module):
+    """Two branches merge, and the width is another (NextViT's second kind of block)."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.left, self.right = conv(width, out), conv(width, out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.left(x) + self.right(x)
+
+
+class Resolutions(nn.Module):
+    """Two resolutions side by side with rows of blocks of their own, then mixed (HRNet)."""
+
+    def __init__(self, depth: int, width: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(stage(PreActivation, depth, width, width) for _ in range(2))
+        self.up, self.down = nn.Conv2d(width, width, 1), conv(width, width, 2)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = self.branches[0](x), self.branches[1](y)
+        return x + F.interpolate(self.up(y), scale_factor=2.0), y + self.down(x)
+
+
+class Parallel(nn.Module):
+    """Modules of two parallel rows of blocks, one after the other."""
+
+    def __init__(self, modules: int, depth: int, width: int = 8) -> None:
+        super().__init__()
+        self.stem, self.shrink = conv(3, width), conv(width, width, 2)
+        self.mixes = nn.ModuleList(Resolutions(depth, width) for _ in range(modules))
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.shrink(x)
+        for mix in self.mixes:
+            x, y = mix(x, y)
+        return self.head(x.mean((2, 3)) + y.mean((2, 3)))
 
 
 class SizedTokens(nn.Module):
@@ -642,6 +770,10 @@ TOYS: dict[str, Toy] = {
     "smooth after": Toy(lambda: separate_downsample(SmoothAfter, (2, 3)), _SEPARATE),
     "choosy branch": Toy(lambda: separate_downsample(ChoosyBranch, (2, 3)), _SEPARATE),
     "padded": Toy(lambda: separate_downsample(Padded, (2, 3)), _SEPARATE),
+    "layout stays": Toy(lambda: separate_downsample(LayoutStays, (2, 3)), _SEPARATE),
+    "normed shortcut": Toy(lambda: separate_downsample(NormedShortcut, (2, 3)), _SEPARATE),
+    "two streams": Toy(lambda: StreamedTokens(4), (row("blocks", 4),)),
+    "late token": Toy(lambda: LateToken(6), (row("blocks", 6),)),
     "transformer": Toy(lambda: Tokens(6), (row("blocks", 6),)),
     "sized tokens": Toy(lambda: SizedTokens(4), (row("blocks", 4),)),
     "u-net": Toy(UNet, (row("encoder", 4), row("middle", 3), row("decoder", 2))),

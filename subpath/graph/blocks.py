@@ -1,8 +1,7 @@
 """Residual blocks: the units that are skipped together, found through the modules they live in.
 
-A module call is *removable* when, with all its units closed, each of its outputs is one of its
-inputs. Nested calls are often all removable (a stage, its blocks, the attention and the MLP of one
-block); the level that repeats among siblings is the block.
+Nested calls are often all skippable (a stage, its blocks, the attention and the MLP of one block);
+the level that repeats among siblings is the block.
 """
 
 from __future__ import annotations
@@ -10,121 +9,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import replace
+from math import prod
 
-from torch import fx, nn
-
-from .residual import Path, ResidualGraph, Unit
+from .calls import Block, CallTree
+from .residual import Unit
 from .trace import Call
 
-
-@dataclass(frozen=True)
-class Block:
-    """A residual block that can be skipped.
-
-    Attributes:
-        name: path of the module that is the block.
-        paths: an identity path for each output of the block.
-        nodes: everything the block computes.
-    """
-
-    name: str
-    paths: tuple[Path, ...]
-    nodes: frozenset[fx.Node]
-
-    @property
-    def gates(self) -> tuple[tuple[fx.Node, fx.Node], ...]:
-        """Pairs of a node and the node that takes its place when the block is skipped."""
-        return tuple(gate for path in self.paths for gate in path.gates)
-
-    @property
-    def starts(self) -> frozenset[fx.Node]:
-        """The values that flow in."""
-        return frozenset(path.start for path in self.paths)
-
-    @property
-    def ends(self) -> frozenset[fx.Node]:
-        """The values that flow out."""
-        return frozenset(path.end for path in self.paths)
-
-    def precedes(self, other: Block) -> bool:
-        """Whether ``other`` takes in what this block gives out."""
-        return other.starts <= self.ends
-
-
-class CallTree:
-    """The module calls of a traced model, with the nodes each of them computes."""
-
-    def __init__(self, residual: ResidualGraph) -> None:
-        self.residual = residual
-        self.modules = residual.modules
-        nodes: dict[Call, set[fx.Node]] = defaultdict(set)
-        for node, stack in residual.traced.calls.items():
-            for call in stack:
-                nodes[call].add(node)
-        self.nodes = {call: frozenset(nodes[call]) for call in nodes}
-
-    @cached_property
-    def removable(self) -> dict[Call, Block]:
-        """The calls that become identities when their units are closed, outer calls first."""
-        owners = {
-            call: None for add in self.residual.units for call in self.residual.traced.calls[add]
-        }
-        found = {call: self._as_block(call) for call in owners}
-        return {call: block for call, block in found.items() if block is not None}
-
-    def exits(self, call: Call) -> list[fx.Node]:
-        """The nodes of ``call`` whose values are used outside it, in execution order."""
-        nodes = self.nodes[call]
-        leaving = (n for n in nodes if any(user not in nodes for user in n.users))
-        return sorted(leaving, key=self.residual.order.__getitem__)
-
-    def signature(self, path: str) -> str:
-        """The classes of the module at ``path`` and of everything inside it, sizes left out."""
-        return _signature(self.modules[path.partition("#")[0]])
-
-    def kind(self, path: str) -> object:
-        """What blocks of one row have in common: the class, for a bare container its contents."""
-        module = self.modules[path.partition("#")[0]]
-        return self.signature(path) if type(module) is nn.Sequential else type(module)
-
-    def _as_block(self, call: Call) -> Block | None:
-        nodes, residual = self.nodes[call], self.residual
-        paths = []
-        for node in self.exits(call):
-            if node in residual.flow:
-                path = residual.path(node, nodes)
-                if path is None:
-                    return None
-                paths.append(path)
-            elif self._depends_on_flow(node, nodes):
-                size = self._same_size_outside(node, nodes)
-                if size is None:  # it would keep the branch alive
-                    return None
-                paths.append(Path(node, size, (node,), (), exact=True))
-        return Block(call.path, tuple(paths), nodes) if paths else None
-
-    def _same_size_outside(self, node: fx.Node, inside: frozenset[fx.Node]) -> fx.Node | None:
-        """The size handed to a block that hands it on (the outputs have the inputs' shapes)."""
-        facts = self.residual.traced.facts
-        handed_in = {p for n in inside for p in n.all_input_nodes if p not in inside}
-        equal = (
-            p for p in handed_in if not facts[p].is_flow and facts[p].value == facts[node].value
-        )
-        return max(equal, key=self.residual.order.__getitem__, default=None)
-
-    def _depends_on_flow(self, node: fx.Node, inside: frozenset[fx.Node]) -> bool:
-        todo = [node]
-        while todo:
-            current = todo.pop()
-            if current in inside:
-                if current in self.residual.flow:
-                    return True
-                todo.extend(current.all_input_nodes)
-        return False
+Level = frozenset[tuple[str, object]]
 
 
 def find_blocks(tree: CallTree) -> tuple[Block, ...]:
@@ -135,9 +28,14 @@ def find_blocks(tree: CallTree) -> tuple[Block, ...]:
     """
     level = _block_level(tree)
     blocks: list[Block] = []
-    for call in tree.removable:
-        if _enclosing(tree, call) is None and not _is_part_of_block(tree, call, level):
-            blocks += _descend(tree, call, level)
+    for call, block in tree.skippable.items():
+        if _enclosing(tree, call) is not None or _is_part_of_block(tree, call, level):
+            continue
+        if _is_at(tree, call, level):
+            blocks.append(block)
+        elif call in tree.removable:
+            inner = _descend(tree, call, level)
+            blocks += [] if inner == [block] and _is_odd(tree, call, level) else inner
     claimed = {node for block in blocks for node in block.nodes}
     flat: dict[Call | None, list[Unit]] = defaultdict(list)
     for unit in tree.residual.units.values():
@@ -145,6 +43,7 @@ def find_blocks(tree: CallTree) -> tuple[Block, ...]:
             flat[_owner(tree, unit)].append(unit)
     for owner, units in flat.items():
         blocks += _repeating(tree, owner, units)
+    blocks = [block for block in blocks if not _updates_one_vector(tree, block)]
     blocks.sort(key=lambda block: min(tree.residual.order[end] for end in block.ends))
     return _unique_names(blocks)
 
@@ -154,11 +53,11 @@ def locate_blocks(tree: CallTree, names: Iterable[str]) -> dict[str, Block]:
 
     The trace may have fewer modules opened than the one that :func:`find_blocks` saw.
     """
-    removable = {block.name: block for block in _unique_names(list(tree.removable.values()))}
+    found = {block.name: block for block in _unique_names(list(tree.skippable.values()))}
     names = list(names)
-    if not all(name in removable for name in names):
-        removable = {block.name: block for block in find_blocks(tree)} | removable
-    return {name: removable[name] for name in names if name in removable}
+    if not all(name in found for name in names):
+        found = {block.name: block for block in find_blocks(tree)} | found
+    return {name: found[name] for name in names if name in found}
 
 
 def parent(path: str) -> str:
@@ -166,54 +65,83 @@ def parent(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def _descend(tree: CallTree, call: Call, level: frozenset[str]) -> list[Block]:
-    """The blocks inside one removable call: itself, or those of its removable parts."""
-    block = tree.removable[call]
-    if _pattern(call.path) in level:
+def _descend(tree: CallTree, call: Call, level: Level) -> list[Block]:
+    """The blocks inside one skippable call: itself, or those of its parts."""
+    block = tree.skippable[call]
+    patterns = {pattern for pattern, _ in level}
+    if _pattern(call.path) in patterns:
         return [block]
     units = [unit for path in block.paths for unit in reversed(path.units)]
     own = [unit for unit in units if _owner(tree, unit) == call]
     parts = _parts(tree, call)
     if own and not parts:
         return _repeating(tree, call, own) or [block]
-    inner = any(_pattern(inner.path) in level for inner in _inside(tree, call))
-    if own or not (inner or len(parts) == 1):
-        return [block]
-    return [inner for part in parts for inner in _descend(tree, part, level)]
+    inside = [inner.path for part in parts for inner in (part, *_inside(tree, part))]
+    if any(_pattern(path) in patterns for path in inside) or (len(parts) == 1 and not own):
+        return [inner for part in parts for inner in _descend(tree, part, level)]
+    return [block]
 
 
-def _block_level(tree: CallTree) -> frozenset[str]:
-    """Patterns of paths at which removable siblings of one kind follow one another.
+def _block_level(tree: CallTree) -> Level:
+    """Patterns of paths, and kinds, at which skippable siblings of one kind follow one another.
 
     Siblings that are themselves rows of one kind of part are stages, not blocks. A convolution and
     an MLP that follow each other once are the parts of one block.
     """
     families: dict[str, list[Call]] = defaultdict(list)
-    times = Counter(call.path for call in tree.removable)
-    for call in tree.removable:
+    times = Counter(call.path for call in tree.skippable)
+    for call in tree.skippable:
         if re.search(r"\d", call.path.rpartition(".")[2]) or times[call.path] > 1:
             families[parent(call.path)].append(call)
-    level = set()
+    level: set[tuple[str, object]] = set()
     for siblings in families.values():
         if any(_is_row(tree, call) for call in siblings):
             continue
-        blocks = [tree.removable[call] for call in siblings]
-        kinds = [tree.signature(call.path) for call in siblings]
-        follow = any(first.precedes(second) for first, second in pairwise(blocks))
-        if follow and len(set(kinds)) < len(kinds):
-            level.add(_pattern(siblings[0].path))
+        kinds = [[tree.signature(call.path) for call in chain] for chain in _chains(tree, siblings)]
+        if any(len(set(chain)) < len(chain) for chain in kinds):
+            level |= {(_pattern(call.path), tree.kind(call.path)) for call in siblings}
     return frozenset(level)
 
 
-def _is_part_of_block(tree: CallTree, call: Call, level: frozenset[str]) -> bool:
-    """Whether ``call`` lies in a block that cannot be skipped as a whole."""
-    return any(_pattern(outer.path) in level for outer in _around(tree, call))
+def _chains(tree: CallTree, calls: Sequence[Call]) -> list[list[Call]]:
+    """The calls in rows in which each takes in what the one before gives out."""
+    chains: list[list[Call]] = []
+    for call in calls:
+        if chains and tree.skippable[chains[-1][-1]].precedes(tree.skippable[call]):
+            chains[-1].append(call)
+        else:
+            chains.append([call])
+    return chains
+
+
+def _is_at(tree: CallTree, call: Call, level: Level) -> bool:
+    return (_pattern(call.path), tree.kind(call.path)) in level
+
+
+def _is_odd(tree: CallTree, call: Call, level: Level) -> bool:
+    """Whether ``call`` is unlike the blocks elsewhere and unlike those before and after it."""
+    if tree.kind(call.path) in {kind for _, kind in level}:
+        return False
+    block = tree.skippable[call]
+    near = [
+        tree.signature(other.path)
+        for other, beside in tree.skippable.items()
+        if parent(other.path) == parent(call.path)
+        and other != call
+        and (block.precedes(beside) or beside.precedes(block))
+    ]
+    return bool(near) and tree.signature(call.path) not in near
+
+
+def _is_part_of_block(tree: CallTree, call: Call, level: Level) -> bool:
+    """Whether ``call`` lies in a block that cannot be removed as a whole."""
+    return any(_is_at(tree, outer, level) for outer in _around(tree, call))
 
 
 def _inside(tree: CallTree, call: Call) -> list[Call]:
-    """All removable calls inside ``call``."""
+    """All skippable calls inside ``call``."""
     nodes = tree.nodes[call]
-    return [other for other in tree.removable if other != call and tree.nodes[other] <= nodes]
+    return [other for other in tree.skippable if other != call and tree.nodes[other] <= nodes]
 
 
 def _is_row(tree: CallTree, call: Call) -> bool:
@@ -222,19 +150,19 @@ def _is_row(tree: CallTree, call: Call) -> bool:
 
 
 def _parts(tree: CallTree, call: Call) -> list[Call]:
-    """The outermost removable calls inside ``call`` that lie on its identity paths."""
-    spine = {unit.add for path in tree.removable[call].paths for unit in path.units}
+    """The outermost skippable calls inside ``call`` that lie on its way from input to output."""
+    spine = {unit.add for path in tree.skippable[call].paths for unit in path.units}
     return [
         other
-        for other, block in tree.removable.items()
-        if _enclosing(tree, other) == call
+        for other, block in tree.skippable.items()
+        if _enclosing(tree, other, tree.skippable) == call
         and all(unit.add in spine for path in block.paths for unit in path.units)
     ]
 
 
-def _enclosing(tree: CallTree, call: Call) -> Call | None:
-    """The innermost removable call around ``call``."""
-    outer = [other for other in _around(tree, call) if other in tree.removable]
+def _enclosing(tree: CallTree, call: Call, among: Container[Call] | None = None) -> Call | None:
+    """The innermost call around ``call`` that is removable, or ``among`` others."""
+    outer = [other for other in _around(tree, call) if other in (among or tree.removable)]
     return outer[-1] if outer else None
 
 
@@ -248,6 +176,19 @@ def _owner(tree: CallTree, unit: Unit) -> Call | None:
     """The call whose own forward makes the add; ``None`` is the model's own forward."""
     stack = tree.residual.traced.calls[unit.add]
     return stack[-1] if stack else None
+
+
+def _updates_one_vector(tree: CallTree, block: Block) -> bool:
+    """Whether all that the block adds to is one vector, though more flows in: a class token."""
+    shape = tree.residual.shape
+    adds = [shape(unit.add) or () for path in block.paths for unit in path.units]
+    inputs = [
+        shape(p) or () for n in block.nodes for p in n.all_input_nodes if p not in block.nodes
+    ]
+    numbers = max(prod(add[1:]) for add in adds)
+    return numbers == max(max(add[1:]) for add in adds) and any(
+        len(given) > 1 and prod(given[1:]) > numbers for given in inputs
+    )
 
 
 def _repeating(tree: CallTree, owner: Call | None, units: Sequence[Unit]) -> list[Block]:
@@ -313,7 +254,7 @@ def _flat_block(
     if path is None:
         return None
     name = os.path.commonprefix([p.split(".") for branch in branches for p in branch])
-    return Block(".".join(name), (path,), nodes) if name else None
+    return tree.block(".".join(name), (path,), nodes) if name else None
 
 
 def _unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:
@@ -323,15 +264,9 @@ def _unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:
     for block in blocks:
         seen[block.name] += 1
         name = block.name if seen[block.name] == 1 else f"{block.name}#{seen[block.name]}"
-        named.append(Block(name, block.paths, block.nodes))
+        named.append(replace(block, name=name))
     return tuple(named)
 
 
 def _pattern(path: str) -> str:
     return re.sub(r"\d+", "*", path)
-
-
-def _signature(module: nn.Module) -> str:
-    children: Mapping[str, nn.Module] = dict(module.named_children())
-    inside = ",".join(f"{name}:{_signature(child)}" for name, child in children.items())
-    return f"{type(module).__qualname__}({inside})"

@@ -14,9 +14,6 @@ from torch.utils._pytree import tree_map_only
 
 from .facts import Fact, tensors_in
 
-# One of these does not divide the number of elements, so multiples of it reach every number.
-_PRIMES = (7919, 10007, 20011, 30011, 40009, 50021, 60013)
-
 
 class Movement:
     """Tells which nodes of a traced graph move elements, and where to."""
@@ -60,12 +57,11 @@ class Movement:
         if node.op == "call_module" and _has_tensors(self._modules[str(node.target)]):
             return False
         elements = dict(zip(parents, numbered(shapes), strict=True))
-        count = sum(torch.Size(shape).numel() for several in shapes for shape in several)
-        others = {parent: _renumber(value, count) for parent, value in elements.items()}
+        others = {parent: _renumber(value) for parent, value in elements.items()}
         try:
             moved = list(tensors_in(self.apply(node, elements)))
             same = list(tensors_in(self.apply(node, others)))
-            expected = [_renumber(tensor, count) for tensor in moved]
+            expected = [_renumber(tensor) for tensor in moved]
         except Exception:  # it computes with the values: no mere movement
             return False
         return all(
@@ -99,13 +95,9 @@ def numbered(values: Iterable[tuple[tuple[int, ...], ...]]) -> list[Any]:
     return [tuple(several) if len(several) > 1 else several[0] for several in tensors]
 
 
-def _renumber(value: Any, count: int) -> Any:
-    """Other numbers for elements numbered by :func:`numbered`, in another order of size."""
-    half = count // 2
-    factor = next(prime for prime in _PRIMES if count % prime)
-    return tree_map_only(
-        torch.Tensor, lambda tensor: (tensor + half) * factor % count - half, value
-    )
+def _renumber(value: Any) -> Any:
+    """Another number for each number, not in the same order of size."""
+    return tree_map_only(torch.Tensor, lambda tensor: tensor ^ 0b101_0101_0101, value)
 
 
 def _has_tensors(module: nn.Module) -> bool:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torch.nn.utils import parametrize
 
 from .behaviour import is_normalisation
-from .blocks import CallTree
+from .calls import CallTree
 from .residual import ResidualGraph
-from .trace import trace
+from .trace import is_torch_layer, trace
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,3 @@ def read_opened(
     tree = CallTree(ResidualGraph(evaluating, modules))
     same = training is evaluating
     return tree, tree if same else CallTree(ResidualGraph(training, modules))
-
-
-def is_torch_layer(module: nn.Module) -> bool:
-    """Whether ``module`` is one of torch's own layers, which are called whole."""
-    containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-    written = parametrize.type_before_parametrizations(module)
-    return written.__module__.startswith("torch.nn") and not isinstance(module, containers)

@@ -119,8 +119,8 @@ class ResidualGraph:
         return frozenset(nx.ancestors(self.flow, end) | {end})
 
     def merges(self, nodes: Iterable[fx.Node]) -> bool:
-        """Whether one of ``nodes`` adds two branches without being a residual unit."""
-        return any(n not in self.units and self.operands(n) is not None for n in nodes)
+        """Whether one of ``nodes`` adds two branches."""
+        return any(self.operands(node) is not None for node in nodes)
 
     def operands(self, node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
         """The two operands, if ``node`` adds two tensors of the flow that have its own shape."""
@@ -208,6 +208,26 @@ class ResidualGraph:
         others = [n for n in trail.steps if n not in units and not self._is_plain(n)]
         exact = all(self._leaves_alone(other, trail.start) for other in others)
         return Path(end, trail.start, trail.steps, closed, exact)
+
+    def spine(self, end: fx.Node, inside: frozenset[fx.Node]) -> Path | None:
+        """Follow ``end`` back from dominator to dominator until it leaves ``inside``.
+
+        Returns:
+            ``None`` when no unit lies on that chain, or when its start has another shape.
+        """
+        steps: list[fx.Node] = []
+        node: fx.Node | None = end
+        while node is not None and node in inside:
+            steps.append(node)
+            node = self.units[node].shortcut if node in self.units else self.dominators.get(node)
+        closed = tuple(self.units[step] for step in steps if step in self.units)
+        if node is None or not closed or self.shape(node) != self.shape(end):
+            return None
+        return Path(end, node, tuple(steps), closed, exact=False)
+
+    def has_weights(self, nodes: Iterable[fx.Node]) -> bool:
+        """Whether one of ``nodes`` uses a matrix or a filter bank."""
+        return self._weight_layers(nodes) > 0
 
     def units_within(self, inside: frozenset[fx.Node]) -> Mapping[fx.Node, Unit]:
         """The network's units, and those of a call that takes several streams.

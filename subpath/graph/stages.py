@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from math import prod
 
 from torch import fx
 
-from .blocks import Block, CallTree, find_blocks, parent
+from .blocks import find_blocks, parent
+from .calls import Block, CallTree
 
 
 @dataclass(frozen=True)
@@ -32,62 +33,65 @@ class StageBlock:
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of blocks with outputs of one shape, in execution order.
+    """Rows of blocks with outputs of one shape; several rows lie on parallel branches.
 
     Attributes:
         name: path of the container that holds just these blocks, else of the first block.
-        blocks: all blocks of the stage, also those that cannot be skipped.
-        shape: shape of the stage's output for the example input, batch first.
+        rows: the blocks of each branch in execution order, also those that cannot be skipped.
+        shape: shape of the stage's (last) output for the example input, batch first.
     """
 
     name: str
-    blocks: tuple[StageBlock, ...]
+    rows: tuple[tuple[StageBlock, ...], ...]
     shape: tuple[int, ...]
 
     @property
+    def blocks(self) -> tuple[StageBlock, ...]:
+        """All blocks, branch after branch."""
+        return tuple(block for row in self.rows for block in row)
+
+    @property
     def end(self) -> fx.Node:
-        """The stage's output."""
-        return self.blocks[-1].end
+        """The stage's (last) output."""
+        return self.rows[-1][-1].end
 
 
 def find_stages(tree: CallTree) -> tuple[Stage, ...]:
     """All stages, in execution order; some may have no block that can be skipped."""
-    blocks = find_blocks(tree)
-    families: dict[str, list[Block]] = defaultdict(list)
-    for block in blocks:
-        families[parent(block.name)].append(block)
-    kinds = {tree.kind(block.name) for block in blocks}
+    families = _families(tree)
+    kinds = {tree.kind(block.name) for family in families.values() for block in family}
     stages: list[Stage] = []
     for container, family in families.items():
         row = [_as_stage_block(block, tree) for block in family]
-        row += _alike_siblings(tree, container, family, kinds)
+        row += _alike_siblings(tree, family)
         row.sort(key=lambda b: tree.residual.order[b.end])
-        stages += _split_by_shape(tree, container, row)
+        stages += _split(tree, container, row)
     stages = _without_nested(stages + _others_alike(tree, stages, kinds))
     stages.sort(key=lambda stage: tree.residual.order[stage.end])
-    return tuple(_join_stragglers(tree, stages))
+    return tuple(_side_by_side(tree, _join_stragglers(tree, stages)))
 
 
-def channel_dim(tree: CallTree, stage: Stage) -> int:
-    """Which dimension of the stage's output holds channels, read off the weights that meet it.
+def channel_dim(tree: CallTree, block: StageBlock) -> int:
+    """Which dimension of the block's output holds channels, read off the weights that meet it.
 
-    The first layer with weights in the stage's last block that takes a tensor of the output's
-    shape tells: a convolution 1, a linear layer the last, a norm the dimension of its own length.
+    The first layer with weights in the block that takes a tensor of the output's shape tells: a
+    convolution 1, a linear layer the last, a norm the dimension of its own length.
     """
-    residual, last = tree.residual, len(stage.shape) - 1
-    for node in sorted(stage.blocks[-1].nodes, key=residual.order.__getitem__):
+    residual, shape = tree.residual, tree.residual.shape(block.end) or ()
+    last = len(shape) - 1
+    for node in sorted(block.nodes, key=residual.order.__getitem__):
         source = node.args[0] if node.args else None
         if node.op != "call_module" or not isinstance(source, fx.Node):
             continue
-        if residual.shape(source) != stage.shape:
+        if residual.shape(source) != shape:
             continue
         for parameter in tree.modules[str(node.target)].parameters(recurse=False):
             if parameter.ndim > 1:
                 return 1 if parameter.ndim > 2 else last
-            fitting = [i for i in range(1, last + 1) if stage.shape[i] == parameter.numel()]
+            fitting = [i for i in range(1, last + 1) if shape[i] == parameter.numel()]
             if len(fitting) == 1:
                 return fitting[0]
-    return 1 if last == 3 and stage.shape[2] == stage.shape[3] else last
+    return 1 if last == 3 and shape[2] == shape[3] else last
 
 
 def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
@@ -96,17 +100,38 @@ def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
     return StageBlock(block.name, block.nodes, end, block)
 
 
-def _alike_siblings(
-    tree: CallTree, container: str, family: Sequence[Block], kinds: set[object]
-) -> list[StageBlock]:
+def _families(tree: CallTree) -> dict[str, list[Block]]:
+    """The blocks of each container; those below it too, where all of them have one shape."""
+    blocks = find_blocks(tree)
+    shapes = {block.name: [tree.residual.shape(end) for end in block.ends] for block in blocks}
+
+    def container(name: str) -> str:
+        found = above = parent(name)
+        while above := parent(above):
+            below = [other for other in shapes if other.startswith(above + ".")]
+            if any(shapes[other] != shapes[name] for other in below):
+                break
+            if any(not other.startswith(found + ".") for other in below):
+                found = above
+        return found
+
+    families: dict[str, list[Block]] = defaultdict(list)
+    for block in blocks:
+        families[container(block.name)].append(block)
+    return families
+
+
+def _alike_siblings(tree: CallTree, family: Sequence[Block]) -> list[StageBlock]:
     """Blocks beside those of ``family`` that have no identity shortcut: ``layer2.0`` of a ResNet.
 
-    A sibling counts when it is of a kind that is a block elsewhere or merges two branches itself.
+    A sibling counts when it is of the kind of one of them or merges two branches itself.
     """
+    kinds = {tree.kind(block.name) for block in family}
+    containers = {parent(block.name) for block in family}
     taken = {node for block in family for node in block.nodes}
     found = []
     for call, nodes in tree.nodes.items():
-        if parent(call.path) != container or nodes & taken:
+        if parent(call.path) not in containers or nodes & taken or call in tree.removable:
             continue
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
         if flow_exits and (tree.kind(call.path) in kinds or tree.residual.merges(nodes)):
@@ -124,19 +149,43 @@ def _others_alike(tree: CallTree, stages: Sequence[Stage], kinds: set[object]) -
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
         if flow_exits:
             alone = StageBlock(call.path, nodes, flow_exits[-1], None)
-            found.append(Stage(call.path, (alone,), tree.residual.shape(alone.end) or ()))
+            found.append(Stage(call.path, ((alone,),), tree.residual.shape(alone.end) or ()))
     return found
 
 
-def _split_by_shape(tree: CallTree, container: str, row: Sequence[StageBlock]) -> list[Stage]:
-    def shape(block: StageBlock) -> tuple[int, ...]:
-        return tree.residual.shape(block.end) or ()
+def _split(tree: CallTree, container: str, row: Sequence[StageBlock]) -> list[Stage]:
+    """Cut a row of blocks where the resolution or the width changes.
 
-    runs = [(key, tuple(run)) for key, run in groupby(row, key=shape)]
+    A class token that joins on the way is no other resolution, nor is a flattened one; and a block
+    of another kind without an identity shortcut may have a width of its own.
+    """
+    kinds = {tree.kind(block.name) for block in row if block.block}
+    runs: list[list[StageBlock]] = []
+    extent = (0, 0)
+    for block in row:
+        channels, positions = _extent(tree, block)
+        foreign = block.block is None and tree.kind(block.name) not in kinds
+        same_width = channels == extent[0] or foreign
+        if runs and same_width and max(positions, extent[1]) < 2 * min(positions, extent[1]):
+            runs[-1].append(block)
+        else:
+            runs.append([block])
+            extent = channels, positions
     return [
-        Stage(container if len(runs) == 1 and container else run[0].name, run, key)
-        for key, run in runs
+        Stage(
+            container if len(runs) == 1 and container else run[0].name,
+            (tuple(run),),
+            tree.residual.shape(run[-1].end) or (),
+        )
+        for run in runs
     ]
+
+
+def _extent(tree: CallTree, block: StageBlock) -> tuple[int, int]:
+    """How many channels the block's output has, and how many positions."""
+    shape = tree.residual.shape(block.end) or (1, 1)
+    channels = shape[channel_dim(tree, block)]
+    return channels, prod(shape[1:]) // channels
 
 
 def _without_nested(stages: Sequence[Stage]) -> list[Stage]:
@@ -150,11 +199,7 @@ def _without_nested(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _join_stragglers(tree: CallTree, stages: Sequence[Stage]) -> list[Stage]:
-    """Put a lone block that continues a row of its own kind onto that row (``block8``)."""
-
-    def kind(stage: Stage) -> object:
-        return tree.kind(stage.blocks[-1].name)
-
+    """Put a lone block beside the container of a row of its kind onto that row (``block8``)."""
     joined: list[Stage] = []
     for stage in stages:
         before = joined[-1] if joined else None
@@ -164,9 +209,38 @@ def _join_stragglers(tree: CallTree, stages: Sequence[Stage]) -> list[Stage]:
             and first is not None
             and len(stage.blocks) == 1 < len(before.blocks)
             and before.end in first.starts
-            and kind(before) == kind(stage)
+            and parent(stage.blocks[0].name) == parent(before.name)
+            and _kind(tree, before) == _kind(tree, stage)
         ):
-            joined[-1] = replace(before, blocks=before.blocks + stage.blocks)
+            joined[-1] = replace(before, rows=(before.blocks + stage.blocks,))
         else:
             joined.append(stage)
     return joined
+
+
+def _side_by_side(tree: CallTree, stages: Sequence[Stage]) -> list[Stage]:
+    """Make one stage of rows that lie on parallel branches of one module (HRNet)."""
+    grouped: list[Stage] = []
+    for stage in stages:
+        before = grouped[-1] if grouped else None
+        if (
+            before is not None
+            and parent(before.blocks[-1].name) != parent(stage.blocks[0].name)
+            and _kind(tree, before) == _kind(tree, stage)
+            and _branches_of_one_module(before, stage)
+            and not any(row[-1].end in tree.residual.leading_to(stage.end) for row in before.rows)
+        ):
+            branches = parent(parent(stage.blocks[0].name))
+            grouped[-1] = Stage(branches, before.rows + stage.rows, stage.shape)
+        else:
+            grouped.append(stage)
+    return grouped
+
+
+def _branches_of_one_module(one: Stage, other: Stage) -> bool:
+    containers = {parent(parent(block.name)) for block in one.blocks + other.blocks}
+    return len(containers) == 1 and containers != {""}
+
+
+def _kind(tree: CallTree, stage: Stage) -> object:
+    return tree.kind(stage.blocks[-1].name)

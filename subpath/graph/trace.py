@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from ..errors import TraceError
 from .facts import Fact, on_meta, propagate, shape_copy
@@ -87,7 +88,8 @@ def trace(
     sizes = Sizes(copy, on_meta(inputs))
     tracer = _Tracer(len(inputs), is_leaf, opaque_functions, sizes)
     try:
-        graph = tracer.trace(copy)
+        with torch.device("cpu"):  # tensors that a forward makes from numbers alone are real
+            graph = tracer.trace(copy)
     except Exception as error:  # a forward may raise anything when it meets a proxy
         raise TraceError(
             f"got a {type(model).__name__} whose own forward torch.fx cannot trace: "
@@ -162,7 +164,7 @@ class _Proxy(fx.Proxy):
         self._record(operator.setitem, key, value)
 
     def __getitem__(self, key: Any) -> Any:
-        if self.node.op == "call_module" and self.tracer.is_none(self.node, key):
+        if isinstance(key, int) and self.tracer.is_none(self.node, key):
             return None
         return self._record(operator.getitem, key)
 
@@ -268,6 +270,8 @@ class _Tracer(fx.Tracer):
 
     def is_none(self, node: fx.Node, key: Any) -> bool:
         """Whether a module called whole gives ``None`` at ``key`` of its result."""
+        if node.op != "call_module" or is_torch_layer(self.root.get_submodule(str(node.target))):
+            return False
         try:
             absent = self._ask(self._sizes.is_none, node, key)
         except TraceError:  # it does not run without data, so nothing is known
@@ -298,6 +302,13 @@ class _Tracer(fx.Tracer):
             raise TraceError("control flow on the values of tensors") from error
         finally:
             self._runs = False
+
+
+def is_torch_layer(module: nn.Module) -> bool:
+    """Whether ``module`` is one of torch's own layers, which are called whole."""
+    containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+    written = parametrize.type_before_parametrizations(module)
+    return written.__module__.startswith("torch.nn") and not isinstance(module, containers)
 
 
 def _positional_names(forward: Callable[..., Any], count: int) -> list[str]:

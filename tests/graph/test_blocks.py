@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import toys
-from subpath.graph.blocks import CallTree, find_blocks, locate_blocks, parent
+from subpath.graph.blocks import find_blocks, locate_blocks, parent
+from subpath.graph.calls import CallTree
 from subpath.graph.read import read
 from toys import TOYS, ImageNet, Toy
 
@@ -65,9 +66,24 @@ def test_attention_and_mlp_by_turns_in_one_list_are_pairs() -> None:
     assert {len(path.units) for block in blocks for path in block.paths} == {2}
 
 
-def test_a_block_that_swaps_height_and_width_is_none() -> None:
-    # Three swaps do not cancel (two would).
-    assert names(toys.separate_downsample(toys.LayoutStays, (1, 3))) == []
+def test_a_block_that_swaps_height_and_width_keeps_the_swap() -> None:
+    # Three swaps do not cancel (two would), so only the sums go.
+    tree = tree_of(toys.separate_downsample(toys.LayoutStays, (1, 3)))
+    blocks = find_blocks(tree)
+    assert len(blocks) == 4
+    assert all(node in tree.residual.units for block in blocks for node, _ in block.gates)
+    assert not tree.removable
+
+
+def test_what_a_reducible_block_leaves() -> None:
+    model = toys.separate_downsample(toys.NormedShortcut, (2, 3))
+    blocks = {block.name: block for block in find_blocks(tree_of(model))}
+    assert list(blocks) == ["stage1.0", "stage1.1", "stage2.0", "stage2.1", "stage2.2"]
+    for name, block in blocks.items():
+        left = {str(n.target) for n in block.nodes - block.skipped if n.op == "call_module"}
+        gone = {str(n.target) for n in block.skipped if n.op == "call_module"}
+        assert left == {f"{name}.norm"}
+        assert gone == {f"{name}.conv"}
 
 
 def test_a_block_that_cannot_be_opened_is_none_and_the_rest_is_found() -> None:

@@ -10,9 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import toys
-from subpath.graph.read import is_torch_layer
 from subpath.graph.residual import Path, ResidualGraph
-from subpath.graph.trace import trace
+from subpath.graph.trace import is_torch_layer, trace
 from toys import TOYS
 
 Forward = Callable[["Model", torch.Tensor], torch.Tensor]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from torch import nn
 
 import toys
 from strategies import networks
-from subpath.graph.blocks import CallTree
+from subpath.graph.calls import CallTree
 from subpath.graph.read import read
 from subpath.graph.stages import channel_dim, find_stages
 from toys import TOYS, ImageNet, Known, Toy, row, two_stages
@@ -82,6 +84,37 @@ def test_a_last_block_of_its_own_name_joins_the_row_of_its_kind() -> None:
     )
 
 
+def test_a_block_of_another_kind_may_have_another_width() -> None:
+    parts = [toys.PreActivation(8, 8), toys.PreActivation(8, 8), toys.Merging(8, 12)]
+    parts += [toys.PreActivation(12, 8), toys.PreActivation(8, 8), toys.Merging(8, 12)]
+    model = ImageNet(8, {"stage": nn.Sequential(*parts)}, 12)
+    fixed = ("stage.2", "stage.3", "stage.5")
+    assert stages_of(model, torch.zeros(2, 3, 8, 8)) == (
+        Known("stage", tuple(f"stage.{i}" for i in range(6)), fixed),
+    )
+
+
+def test_rows_on_parallel_branches_are_one_stage() -> None:
+    tree = read(toys.Parallel(2, 3), (torch.zeros(2, 3, 8, 8),)).tree
+    stages = find_stages(tree)
+    assert [stage.name for stage in stages] == ["mixes.0.branches", "mixes.1.branches"]
+    for i, stage in enumerate(stages):
+        names = [[block.name for block in row] for row in stage.rows]
+        assert names == [[f"mixes.{i}.branches.{b}.{j}" for j in range(3)] for b in range(2)]
+
+
+def test_rows_of_one_shape_below_one_container_are_one_stage() -> None:
+    def tree_of_rows() -> nn.Module:
+        rows = {f"tree{i}": toys.stage(toys.PreActivation, 2, 8, 8) for i in (1, 2)}
+        return nn.Sequential(OrderedDict(rows))
+
+    parts = {"level": tree_of_rows(), "down": nn.Conv2d(8, 16, 2, 2)}
+    parts["stage"] = toys.stage(toys.PreActivation, 2, 16, 16)
+    first, second = stages_of(ImageNet(8, parts, 16), torch.zeros(2, 3, 8, 8))
+    assert first == Known("level", tuple(f"level.tree{i}.{j}" for i in (1, 2) for j in (0, 1)))
+    assert second == row("stage", 2)
+
+
 @pytest.mark.parametrize(
     ("name", "dims"),
     [
@@ -94,7 +127,7 @@ def test_a_last_block_of_its_own_name_joins_the_row_of_its_kind() -> None:
 def test_channel_dim(name: str, dims: list[int]) -> None:
     toy = TOYS[name]
     tree = read(toy.build(), (toy.input(),)).tree
-    assert [channel_dim(tree, stage) for stage in find_stages(tree)] == dims
+    assert [channel_dim(tree, stage.blocks[-1]) for stage in find_stages(tree)] == dims
 
 
 def test_channel_dim_of_nhwc() -> None:
@@ -115,4 +148,4 @@ def test_channel_dim_of_nhwc() -> None:
             return self.blocks(self.stem(x).permute(0, 2, 3, 1)).mean((1, 2))
 
     tree = read(Model(), (torch.zeros(2, 3, 8, 8),)).tree  # 8 is also the height and width
-    assert [channel_dim(tree, stage) for stage in find_stages(tree)] == [3]
+    assert [channel_dim(tree, stage.blocks[-1]) for stage in find_stages(tree)] == [3]

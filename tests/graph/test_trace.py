@@ -11,8 +11,7 @@ from torch import fx, nn
 
 import toys
 from subpath.errors import TraceError
-from subpath.graph.read import is_torch_layer
-from subpath.graph.trace import TracedGraph, trace
+from subpath.graph.trace import TracedGraph, is_torch_layer, trace
 from toys import TOYS, Toy
 
 
