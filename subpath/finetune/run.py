@@ -169,17 +169,17 @@ def _run(
     form = image_format(recipe.data, network)
     observer = observer if processes.first else Silent()
     scene = _Scene(recipe, folder, processes, split, form, made, observer)
-    _convert(network, scene)  # a network that cannot be converted fails before anything is done
+    model = _convert(network, scene)  # fails, if it must, before anything is done
     if processes.first and resume:
         shorten_log(folder, _epochs_done(keeper))
     elif processes.first:
         prepare(folder, recipe, overwrite)
     processes.wait()
 
-    network.to(processes.device)
     if recipe.train is not None and not keeper.is_past("train"):
-        network = _train(network, recipe.train, scene, keeper)
-    model = _finetune(_convert(network, scene), scene, keeper)
+        network = _train(network.to(processes.device), recipe.train, scene, keeper)
+        model = _convert(network, scene)
+    model = _finetune(model.to(processes.device), scene, keeper)
 
     if processes.first:
         checkpoint.save(model, folder, made, form.size)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
-import struct
 from itertools import chain
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from pictures import write_images
+from pictures import write_fashion_mnist, write_images
 from subpath import zoo
 from subpath.errors import DataError
 from subpath.finetune.arrays import DEBIAN, Pictures
@@ -91,25 +89,6 @@ def test_held_back_classes_must_be_those_of_training(images, tmp_path):
     write_images(tmp_path / "validation", 2, seed=2, classes=("light", "striped"))
     with pytest.raises(DataError, match="only one of them: dark"):
         open_data(DataSection(name="folder", root=str(tmp_path)), seed=0)
-
-
-def idx(path, array):
-    """The format of MNIST: a magic number, the shape, the bytes."""
-    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    path.write_bytes(head + array.astype(np.uint8).tobytes())
-    with gzip.open(path.with_suffix(".gz"), "wb") as file:
-        file.write(path.read_bytes())
-
-
-def write_fashion_mnist(raw):
-    raw.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    images = {}
-    for name, count in (("train", 20), ("t10k", 8)):
-        images[name] = random.integers(0, 256, (count, 28, 28)).astype(np.uint8)
-        idx(raw / f"{name}-images-idx3-ubyte", images[name])
-        idx(raw / f"{name}-labels-idx1-ubyte", np.arange(count) % 10)
-    return images
 
 
 def test_torchvision_sets_in_grey_and_in_colour(tmp_path):
