@@ -2,8 +2,8 @@
 
     python tests/benchmarks/twin_norms.py [--seeds 5] [--train-epochs 8] [--epochs 5] [--lr 0.05]
 
-For each seed the original is trained once, then converted with each choice of ``twin_norms`` and
-fine-tuned with the same recipe. Prints held-back accuracy of super-net and base-net, and of the
+For each seed and choice the same original is trained, converted and fine-tuned with the same
+recipe. Prints held-back accuracy of super-net and base-net, and of the
 fourteen configs between them, which are never trained: their mean and the worst.
 """
 
@@ -28,6 +28,7 @@ def recipe(arguments: argparse.Namespace):
         {
             "device": "cpu",
             "threads": 1,
+            "channels_last": True,
             "model": {
                 "name": "resnet18",
                 "arguments": {"channels": [16, 32, 64, 128], "zero_init_last": False},

@@ -25,7 +25,7 @@ SMALL = {
     "imagenet-resnet50-600": ["model.arguments.channels=[8,8,8,8]", "data.train_size=[24,24]"],
     "imagenet-mobilenetv2": [],
     "imagenet-vit-b16": [
-        "model.arguments={img_size: 32, patch_size: 16, embed_dim: 24, depth: 4, num_heads: 3}"
+        "model.arguments={img_size: 32, patch_size: 16, embed_dim: 24, depth: 8, num_heads: 3}"
     ],
     "imagenet-swin-t": [
         "model.arguments={img_size: 32, patch_size: 2, window_size: 2, embed_dim: 12, "
