@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 import subpath
 from loops import Fixed, batches, network, phase, training_of
-from subpath.finetune import finetune, read_recipe
+from subpath.finetune import end_processes, finetune, read_recipe
 from subpath.finetune.accuracy import accuracies
 from subpath.finetune.engine import train_epoch
 from subpath.finetune.observer import Silent
@@ -65,7 +65,9 @@ def share(rank: int, out: Path, recipe: Path) -> None:
     finetune(read_recipe(recipe), out / "run")
     if rank == 0:
         (out / "numbers.json").write_text(json.dumps({"losses": losses, "top1": top1}))
-    torch.distributed.destroy_process_group()
+    assert end_processes() == (rank == 0)
+    assert not torch.distributed.is_initialized()
+    assert end_processes()  # alone
 
 
 def main() -> int:

@@ -25,6 +25,7 @@ def evaluate(
     calibrate: Annotated[
         int,
         typer.Option(
+            min=0,
             metavar="N",
             help="Estimate batch-norm statistics for each untrained config from N batches of "
             "training images.",

@@ -51,4 +51,6 @@ def finetune(
         summary = engine.finetune(
             read, directory, overwrite=overwrite, resume=resume, observer=ProgressBars()
         )
-    show_summary(summary, directory, json)
+        first = engine.end_processes()
+    if first:  # of several processes, one reports
+        show_summary(summary, directory, json)

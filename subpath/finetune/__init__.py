@@ -1,6 +1,7 @@
 """Fine-tuning from a recipe: model, data, the training loops, and a run from start to end."""
 
 from .directory import output_directory
+from .processes import end_processes
 from .read import check_recipe, read_recipe, write_recipe
 from .recipe import Recipe
 from .results import ConfigResult, Summary
@@ -11,6 +12,7 @@ __all__ = [
     "Recipe",
     "Summary",
     "check_recipe",
+    "end_processes",
     "evaluate",
     "finetune",
     "output_directory",

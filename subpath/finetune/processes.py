@@ -143,3 +143,12 @@ def start_processes(
             "losses"
         )
     return Processes(accelerator, chosen)
+
+
+def end_processes() -> bool:
+    """Leave the other processes; whether this was the first of them, or the only one."""
+    if not torch.distributed.is_initialized():
+        return True
+    first = torch.distributed.get_rank() == 0
+    torch.distributed.destroy_process_group()
+    return first

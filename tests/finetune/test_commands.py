@@ -65,6 +65,32 @@ def test_finetune_then_evaluate(folder, subpath):
     assert "--overwrite" in err
 
 
+def test_a_network_of_one_s_own_from_its_callable(folder, subpath, monkeypatch):
+    code = (
+        "from timm.models import resnet\n"
+        "def network(num_classes, width):\n"
+        "    channels = (width,) * 4\n"
+        "    block = resnet.BasicBlock\n"
+        "    return resnet.ResNet(block, [2, 2, 2, 2], num_classes, channels=channels)\n"
+    )
+    (folder / "own_networks.py").write_text(code)
+    monkeypatch.syspath_prepend(str(folder))
+    own = ("model.name=own_networks:network", "model.arguments={width: 8}", "finetune.epochs=1")
+    settings = [word for setting in own for word in ("--set", setting)]
+    status, out, err = subpath("finetune", "small.yaml", *settings, "--json")
+    assert status == 0, err
+    trained = json.loads(out)
+    status, _, err = subpath("evaluate", "runs/small")
+    assert status == 2
+    assert "model" in err  # no code is imported because a directory names it
+    words = ("runs/small", "--model", "own_networks:network", "--skip", "TTTT", "--json")
+    status, out, err = subpath("evaluate", *words, "--calibrate", "1")
+    assert status == 0, err
+    assert json.loads(out)["skip"]["TTTT"] == trained["skip"]["TTTT"]
+    status, _, err = subpath("finetune", "small.yaml", "--resume", "--overwrite")
+    assert (status, "expected one of them" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
