@@ -50,7 +50,7 @@ def zoo(
     ] = 600,
     memory: Annotated[
         float, typer.Option(metavar="GIB", min=0.5, help="Memory limit for each network.")
-    ] = 8,
+    ] = 10,
     results: Annotated[
         Path,
         typer.Option(

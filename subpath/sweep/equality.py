@@ -22,17 +22,24 @@ def unequal(expected: Any, got: Any) -> str:
 
 
 def step(model: nn.Module, images: Tensor, **arguments: Any) -> dict[str, Tensor]:
-    """One training pass from a fixed seed: loss, buffers and gradients by name."""
+    """One training pass from a fixed seed: loss, buffers and gradients by name.
+
+    The model is in eval mode before and after, and keeps its buffers.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
     torch.manual_seed(3)
     outputs = tensors_of(model(images, **arguments))
     loss = torch.stack([out.float().square().mean() for out in outputs]).sum()
     loss.backward()
     found = {"loss": loss.detach()}
-    found |= {f"buffer {name}": buffer for name, buffer in model.named_buffers()}
+    for name, buffer in model.named_buffers():
+        found[f"buffer {name}"] = buffer.clone()
+        buffer.copy_(buffers[name])
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             found[f"gradient of {name}"] = parameter.grad
+    model.eval().zero_grad()
     return found
 
 

@@ -106,26 +106,24 @@ def _another_resolution(subject: Subject) -> str:
 
 
 def _train_step(subject: Subject) -> str:
-    original, adaptive = subject.copies()
     with original_runs():
-        expected = step(original, subject.images())
-    got = _without_twins(step(adaptive, subject.images()))
+        expected = step(subject.original, subject.images())
+    got = _without_twins(step(subject.adaptive, subject.images()))
     tables = {n for n in got if n.startswith("buffer ")} - expected.keys()
     return unequal(expected, {n: value for n, value in got.items() if n not in tables})
 
 
 def _every_config(subject: Subject) -> str:
-    adaptive = copy.deepcopy(subject.adaptive)
+    adaptive = subject.adaptive
     with torch.no_grad():
-        whole = subject.adaptive(subject.images())
+        whole = adaptive(subject.images())
     for config in measure.useful_configs(len(subject.base), most=MOST_CONFIGS):
         with torch.no_grad():
-            part = subject.adaptive(subject.images(), skip=config)
+            part = adaptive(subject.images(), skip=config)
         if [t.shape for t in tensors_of(part)] != [t.shape for t in tensors_of(whole)]:
             return f"{config} gives other shapes than the super-net"
         if config.skipped and not unequal(whole, part):
             return f"{config} gives the same numbers as the super-net"
-        adaptive.zero_grad()
         found = step(adaptive, subject.images(), skip=config)
         if not any(name.startswith("gradient of") for name in found):
             return f"{config} gives no gradients"
@@ -186,14 +184,16 @@ def _state_dict(subject: Subject) -> str:
 
 
 def _bfloat16(subject: Subject) -> str:
-    original, adaptive = (model.to(torch.bfloat16) for model in subject.copies())
+    original = copy.deepcopy(subject.original).to(torch.bfloat16)
+    adaptive = copy.deepcopy(subject.adaptive).to(torch.bfloat16)
     return _compare_outputs(original, adaptive, subject.images().to(torch.bfloat16))
 
 
 def _channels_last(subject: Subject) -> str:
     if len(subject.shape) != 3:
         raise OriginalRefusesError("its input is no image")
-    original, adaptive = (model.to(memory_format=torch.channels_last) for model in subject.copies())
+    original = copy.deepcopy(subject.original).to(memory_format=torch.channels_last)
+    adaptive = copy.deepcopy(subject.adaptive).to(memory_format=torch.channels_last)
     images = subject.images().contiguous(memory_format=torch.channels_last)
     return _compare_outputs(original, adaptive, images)
 

@@ -1,7 +1,7 @@
 """Examine one network without weights: how it is cut, what that saves, is it still the same?
 
 Networks without data are made and run quickly, whatever their size. One that computes with values
-while it is made or run is examined with random weights.
+while it is made or run is examined with random weights, and run with a small input.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from torch.utils._pytree import tree_map_only
 from .. import zoo
 from ..adaptive.model import AdaptiveModel
 from ..convert import convert
-from ..errors import ModelError, NoResidualError, SubpathError, TraceError
+from ..errors import ModelError, NoResidualError, TraceError
+from ..plan import Plan
 from ..skip import SkipConfig
 from .asking import OriginalRefusesError, Tell, original_runs, said, silent
-from .calls import first_difference, log_calls
+from .calls import Calls, first_difference, log_calls
 from .record import Check, Record, StageDepth
-from .subject import noise
+from .subject import make_original, noise, smallest_input
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Pair:
     def base(self) -> SkipConfig:
         """The config of the base-net."""
         return SkipConfig.base_net(len(self.adaptive.stages))
+
+    @property
+    def has_data(self) -> bool:
+        """Whether it is not on the meta device."""
+        return not self.inputs[0].is_meta
 
 
 def examine(library: str, name: str, tell: Tell = silent) -> Record:
@@ -101,7 +107,22 @@ def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
     if device == "cpu":
         inputs = tuple(noise(tuple(x.shape)) for x in inputs)
     tell("converting")
-    adaptive = convert(model, inputs)
+    return _converted(model, inputs, device)
+
+
+def _small_pair(record: Record, plan: Plan) -> Pair:
+    """The network with random weights and the smallest input it takes, cut in the same way."""
+    library = zoo.library(record.library)
+    arguments, shape = smallest_input(library, record.name, "cpu")
+    model = make_original(library, record.name, arguments)
+    return _converted(model, (noise((2, *shape)),), "cpu", plan)
+
+
+def _converted(
+    model: nn.Module, inputs: tuple[torch.Tensor, ...], device: str, plan: Plan | None = None
+) -> Pair:
+    adaptive = convert(model, inputs, plan=plan)
+    adaptive._graphs_for(inputs)  # so that nothing is traced while calls are written down
     own = dict(model.named_buffers())
     tables = {n: t for n, t in adaptive.named_buffers() if n not in own and not t.is_meta}
     tables = {name: table.clone() for name, table in tables.items()}
@@ -111,7 +132,7 @@ def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
 def _described(record: Record, pair: Pair) -> Record:
     plan = pair.adaptive.plan
     # The multiply-adds of AdaptiveModel.share_of_work, which counts the example batch.
-    gated = pair.adaptive._graphs[False]
+    gated = pair.adaptive._graphs_for(pair.inputs)[False]
     samples = pair.inputs[0].shape[0]
     whole = gated.macs(SkipConfig.super_net(len(plan.stages)))
     return replace(
@@ -131,22 +152,13 @@ def _checks(record: Record, pair: Pair, tell: Tell) -> Iterator[tuple[str, Check
     yield "same keys", _same_keys(pair)
     for mode, training in (("eval", False), ("train", True)):
         tell(f"running in {mode} mode")
-        same, base = _runs(record, pair, training)
+        try:
+            same, base = _run(pair, training)
+        except OriginalRefusesError:  # it computes with values
+            pair = pair if pair.has_data else _small_pair(record, pair.adaptive.plan)
+            same, base = _run_or_say_why(pair, training)
         yield f"same calls, {mode}", same
         yield f"base-net runs, {mode}", base
-
-
-def _runs(record: Record, pair: Pair, training: bool) -> tuple[Check, Check]:
-    """The checks that run the network: without data, with data where that cannot be had."""
-    try:
-        return _run(pair, training)
-    except OriginalRefusesError:
-        pass
-    try:
-        return _run(_pair("cpu", record.library, record.name, silent), training)
-    except (OriginalRefusesError, SubpathError) as error:
-        refused = Check(None, str(error))
-        return refused, refused
 
 
 def _each_stage_saves(pair: Pair) -> Check:
@@ -168,24 +180,29 @@ def _same_keys(pair: Pair) -> Check:
     return Check(not foreign, ", ".join(foreign[:3]))
 
 
+def _run_or_say_why(pair: Pair, training: bool) -> tuple[Check, Check]:
+    try:
+        return _run(pair, training)
+    except OriginalRefusesError as error:
+        refused = Check(None, str(error))
+        return refused, refused
+
+
 def _run(pair: Pair, training: bool) -> tuple[Check, Check]:
+    """Whether the super-net makes the same calls, and whether the base-net runs."""
     with _mode(pair, training):
-        difference, expected = _difference(pair)
-        if difference:  # the first call may fill caches or prepare something: ask once more
-            difference, expected = _difference(pair)
-        return Check(not difference, difference), _base_net_runs(pair, expected)
+        with original_runs():
+            expected = log_calls(pair.original, pair.inputs)
+        return _same_calls(pair, expected), _base_net_runs(pair, _form(expected.output))
 
 
-def _difference(pair: Pair) -> tuple[str, str]:
-    """What the super-net does differently, and the form of the original's output."""
-    with original_runs():
-        expected = log_calls(pair.original, pair.inputs)
-    form = _form(expected.output)
+def _same_calls(pair: Pair, expected: Calls) -> Check:
     try:
         got = log_calls(pair.adaptive, pair.inputs, pair.tables)
     except Exception as error:  # it runs the network's own code
-        return said(error), form
-    return first_difference(expected, got), form
+        return Check(False, said(error))
+    difference = first_difference(expected, got)
+    return Check(not difference, difference)
 
 
 def _base_net_runs(pair: Pair, expected: str) -> Check:

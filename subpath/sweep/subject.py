@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,10 +58,6 @@ class Subject:
         *channels, height, width = self.shape
         return noise((batch, *channels, height + more, width + more))
 
-    def copies(self) -> tuple[nn.Module, AdaptiveModel]:
-        """Of the network and of what it was converted to."""
-        return copy.deepcopy(self.original), copy.deepcopy(self.adaptive)
-
 
 def make_subject(library: zoo.Library, name: str) -> Subject:
     """The network with the smallest input of :data:`SIZES` that it takes, else with its own.
@@ -89,6 +84,20 @@ def make_subject(library: zoo.Library, name: str) -> Subject:
     raise ModelError(f"got {name}, for which no input was found that it takes: {said(refusal)}")
 
 
+def smallest_input(
+    library: zoo.Library, name: str, device: str
+) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Constructor arguments and shape of one sample with which the network runs.
+
+    Raises:
+        ModelError: it runs with none.
+    """
+    for arguments, shape in _candidates(library, name, device):
+        if _runs(library, name, arguments, shape, device):
+            return arguments, shape
+    raise ModelError(f"got {name}, which runs with no input that was tried; expected an image")
+
+
 def make_original(
     library: zoo.Library, name: str, arguments: Mapping[str, Any], seed: int = 0
 ) -> nn.Module:
@@ -100,7 +109,9 @@ def make_original(
     torch.manual_seed(seed)
     model = library.make(name, **arguments)
     with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
+        for (
+            tensor
+        ) in model.state_dict().values():  # other buffers are not loaded, so they must stay
             if tensor.is_floating_point() and tensor.numel() and _hides(tensor):
                 tensor.add_(torch.rand_like(tensor) * 0.2)
     return model.eval()
