@@ -1,11 +1,12 @@
 """Fine-tuning from a recipe: model, data, the training loops, and a run from start to end."""
 
 from .directory import output_directory
+from .evaluation import evaluate
 from .processes import end_processes
 from .read import check_recipe, read_recipe, write_recipe
 from .recipe import Recipe
 from .results import ConfigResult, Summary
-from .run import evaluate, finetune
+from .run import finetune
 
 __all__ = [
     "ConfigResult",

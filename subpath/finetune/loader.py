@@ -183,14 +183,9 @@ def _loader(images: Images, place: Place, **arguments: Any) -> DataLoader[Any]:
         num_workers=place.workers,
         persistent_workers=place.workers > 0,
         pin_memory=place.pinned,
-        worker_init_fn=_one_thread,
         collate_fn=default_collate,
         **arguments,
     )
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 def _still_transform(form: ImageFormat) -> Any:

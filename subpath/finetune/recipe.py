@@ -229,3 +229,9 @@ class Recipe(Section):
         except RuntimeError as error:
             raise ValueError("expected auto, cpu, cuda, cuda:<number> or mps") from error
         return device
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Recipe:
+        if self.compile and self.recompute:
+            raise ValueError("expected compile or recompute, not both")
+        return self

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
-from ..calibrate import calibrate
-from ..checkpoint import Architecture
-from ..convert import convert
 from ..errors import RecipeError
-from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
 from .accuracy import accuracies, accuracy
-from .criterion import make_criterion, make_mix, make_teacher
-from .data import ImageFormat, Split, image_format, open_data
+from .criterion import make_criterion, make_teacher
+from .data import image_format, open_data
 from .directory import (
     BEST,
     RECIPE,
@@ -35,44 +28,19 @@ from .directory import (
     prepare,
     shorten_log,
 )
-from .engine import Learn, Training, distillation_learner, task_learner
-from .loader import Batches, Place, TrainingBatches, held_back_batches, still_batches
-from .network import architecture, in_sync, make_network, teacher_network
+from .engine import distillation_learner, task_learner
+from .evaluation import summarise
+from .network import architecture, make_network, teacher_network
 from .observer import Observer, Silent
 from .phase import PhaseSection
-from .processes import Processes, start_processes
-from .read import read_recipe
+from .processes import start_processes
 from .recipe import Recipe
-from .results import ConfigResult, Summary
+from .results import Summary
 from .resume import read_checkpoint, remove_checkpoints
+from .scene import Scene, converted, make_phase, make_training, threads
 from .seeds import set_seeds
 from .student import Student
 from .training import PHASES, Keeper, run_phase
-from .updates import Updates, make_updates
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """What every step of a run needs."""
-
-    recipe: Recipe
-    folder: Path
-    processes: Processes
-    split: Split
-    form: ImageFormat
-    made: Architecture
-    observer: Observer
-
-    @property
-    def place(self) -> Place:
-        processes = self.processes
-        pinned = processes.device.type == "cuda"
-        return Place(processes.rank, processes.count, self.recipe.data.workers, pinned)
-
-    @property
-    def held_back(self) -> Batches:
-        batch_size = self.recipe.finetune.batch_size
-        return held_back_batches(self.split.held_back, self.form, batch_size, self.place)
 
 
 def finetune(
@@ -110,44 +78,8 @@ def finetune(
     folder = output_directory(recipe, directory)
     recipe = _resolved(recipe, folder)
     check_directory(folder)
-    with _threads(recipe.threads):
+    with threads(recipe.threads):
         return _run(recipe, folder, overwrite, resume, observer or Silent())
-
-
-def evaluate(
-    directory: str | os.PathLike[str],
-    skips: Sequence[str] | None = None,
-    *,
-    calibrate_batches: int = 0,
-    model: nn.Module | None = None,
-    observer: Observer | None = None,
-) -> Summary:
-    """Evaluate a run on its held-back data.
-
-    Args:
-        directory: of the run.
-        skips: the skip configs; default: all, or the useful ones of more than 32.
-        calibrate_batches: give each config but super-net and base-net batch-norm statistics of
-            its own, from so many batches of training images (see :func:`subpath.calibrate`).
-        model: a fresh original; needed where the recipe names a callable, as no code is imported
-            because a directory says so.
-        observer: gets told about the progress.
-
-    Raises:
-        CheckpointError, RecipeError, DataError: the directory holds no complete run, or the data
-            is gone.
-        SkipConfigError: the network has no such config.
-    """
-    folder = Path(directory)
-    adaptive = checkpoint.load(folder, model)
-    recipe = read_recipe(folder / RECIPE)
-    processes = start_processes(recipe.device, recipe.precision)
-    split = open_data(recipe.data, recipe.seed)
-    form = image_format(recipe.data, adaptive)
-    made = architecture(recipe, split.num_classes)
-    scene = _Scene(recipe, folder, processes, split, form, made, observer or Silent())
-    with _threads(recipe.threads):
-        return _evaluate(adaptive.to(processes.device), skips, scene, calibrate_batches)
 
 
 def _run(
@@ -168,8 +100,8 @@ def _run(
     network = make_network(recipe, made)
     form = image_format(recipe.data, network)
     observer = observer if processes.first else Silent()
-    scene = _Scene(recipe, folder, processes, split, form, made, observer)
-    model = _convert(network, scene)  # fails, if it must, before anything is done
+    scene = Scene(recipe, folder, processes, split, form, made, observer)
+    model = converted(network, scene)  # fails, if it must, before anything is done
     if processes.first and resume:
         shorten_log(folder, _epochs_done(keeper))
     elif processes.first:
@@ -178,12 +110,12 @@ def _run(
 
     if recipe.train is not None and not keeper.is_past("train"):
         network = _train(network.to(processes.device), recipe.train, scene, keeper)
-        model = _convert(network, scene)
+        model = converted(network, scene)
     model = _finetune(model.to(processes.device), scene, keeper)
 
     if processes.first:
         checkpoint.save(model, folder, made, form.size)
-    summary = _evaluate(model, None, scene)
+    summary = summarise(model, None, scene)
     if processes.first:
         text = json.dumps(summary.to_dict(), indent=2) + "\n"
         checkpoint.write_atomically(folder / SUMMARY, text)
@@ -191,12 +123,12 @@ def _run(
     return summary
 
 
-def _train(network: nn.Module, phase: PhaseSection, scene: _Scene, keeper: Keeper) -> nn.Module:
+def _train(network: nn.Module, phase: PhaseSection, scene: Scene, keeper: Keeper) -> nn.Module:
     """Train the original network, before it is converted."""
-    batches, updates = _phase(network, phase, scene, PHASES.index("train"))
+    batches, updates = make_phase(network, phase, scene, PHASES.index("train"))
     compiled: Any = torch.compile(updates.model) if scene.recipe.compile else updates.model
     learn = task_learner(compiled, updates, make_criterion(phase))
-    training = _training("train", phase, batches, learn, updates, scene)
+    training = make_training("train", phase, batches, learn, updates, scene)
 
     def evaluate() -> dict[str, float]:
         return {"original": accuracy(updates.kept, scene.held_back, scene.processes)}
@@ -207,11 +139,11 @@ def _train(network: nn.Module, phase: PhaseSection, scene: _Scene, keeper: Keepe
     return network
 
 
-def _finetune(model: AdaptiveModel, scene: _Scene, keeper: Keeper) -> AdaptiveModel:
+def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveModel:
     """Train super-net and base-net together."""
     recipe, phase, stages = scene.recipe, scene.recipe.finetune, len(model.stages)
     _check_stages(recipe, stages)
-    batches, updates = _phase(model, phase, scene, PHASES.index("finetune"))
+    batches, updates = make_phase(model, phase, scene, PHASES.index("finetune"))
     working = updates.model
     assert isinstance(working, AdaptiveModel)
     student = Student(working.train(), scene.processes, recipe.compile, recipe.recompute)
@@ -219,7 +151,7 @@ def _finetune(model: AdaptiveModel, scene: _Scene, keeper: Keeper) -> AdaptiveMo
     if section is not None:
         teacher = make_teacher(teacher_network(section, scene.made), scene.processes)
     learn = distillation_learner(student, updates, make_criterion(phase), recipe.distill, teacher)
-    training = _training("finetune", phase, batches, learn, updates, scene)
+    training = make_training("finetune", phase, batches, learn, updates, scene)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
 
     kept = updates.kept
@@ -236,103 +168,6 @@ def _finetune(model: AdaptiveModel, scene: _Scene, keeper: Keeper) -> AdaptiveMo
     run_phase(training, phase, evaluate, keeper, scene.observer, better)
     model.load_state_dict(kept.state_dict())
     return model
-
-
-def _phase(
-    model: nn.Module, phase: PhaseSection, scene: _Scene, number: int
-) -> tuple[TrainingBatches, Updates]:
-    recipe, processes = scene.recipe, scene.processes
-    batches = TrainingBatches(
-        scene.split.train,
-        scene.form,
-        recipe.data.augment,
-        phase.batch_size,
-        (recipe.seed, number),
-        scene.place,
-    )
-    per_epoch = len(batches) // phase.accumulate
-    if per_epoch == 0:
-        raise RecipeError(
-            f"got accumulate: {phase.accumulate} and {len(batches)} batches in an epoch; expected "
-            "at least one update in each"
-        )
-    if recipe.sync_batch_norm and processes.count > 1:
-        model = in_sync(model, processes.device)
-    if recipe.channels_last:
-        model.to(memory_format=torch.channels_last)
-    processes.same_everywhere(model)
-    return batches, make_updates(model, phase, per_epoch, processes)
-
-
-def _training(
-    name: str,
-    phase: PhaseSection,
-    batches: TrainingBatches,
-    learn: Learn,
-    updates: Updates,
-    scene: _Scene,
-) -> Training:
-    return Training(
-        name,
-        batches,
-        make_mix(phase, scene.split.num_classes),
-        learn,
-        updates,
-        phase.accumulate,
-        (scene.recipe.seed, PHASES.index(name)),
-        torch.channels_last if scene.recipe.channels_last else torch.contiguous_format,
-    )
-
-
-def _evaluate(
-    model: AdaptiveModel, skips: Sequence[str] | None, scene: _Scene, calibrate_batches: int = 0
-) -> Summary:
-    stages = len(model.stages)
-    chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
-    between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
-    calibrated = _calibrated(model, between, scene, calibrate_batches) if calibrate_batches else {}
-    held_back = scene.held_back
-    together = scene.recipe.finetune.batch_size * scene.processes.count
-    scene.observer.begin("evaluate", 1, len(held_back), together, 0)
-    try:
-        top1 = accuracies(model, held_back, scene.processes, chosen, scene.observer, calibrated)
-    finally:
-        scene.observer.end()
-    counts = count_macs(model, torch.zeros(1, *scene.form.size), skips=chosen)
-    results = tuple(ConfigResult(skip, top1[skip], counts[skip].gmacs) for skip in chosen)
-    return Summary(scene.recipe.model.name, results)
-
-
-def _calibrated(
-    model: AdaptiveModel, skips: Sequence[str], scene: _Scene, batches: int
-) -> dict[str, nn.Module]:
-    recipe = scene.recipe
-    images, batch_size = scene.split.train, recipe.finetune.batch_size
-    still = still_batches(images, scene.form, batch_size, batches, recipe.seed, scene.place)
-    scene.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
-    try:
-        return {skip: calibrate(model, _watched(still, scene.observer), skip) for skip in skips}
-    finally:
-        scene.observer.end()
-
-
-def _watched(batches: Batches, observer: Observer) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in batches:
-        yield batch
-        observer.batch(None, None)
-
-
-def _convert(network: nn.Module, scene: _Scene) -> AdaptiveModel:
-    section = scene.recipe.convert
-    device = next((p.device for p in network.parameters()), scene.processes.device)
-    return convert(
-        network,
-        torch.zeros(2, *scene.form.size, device=device),
-        groups=section.groups,
-        skippable=section.skippable,
-        blocks=section.blocks,
-        twin_norms=section.twin_norms,
-    )
 
 
 def _check_stages(recipe: Recipe, stages: int) -> None:
@@ -356,13 +191,3 @@ def _resolved(recipe: Recipe, folder: Path) -> Recipe:
     root = recipe.data.root
     data = recipe.data.model_copy(update={"root": root and str(Path(root).resolve())})
     return recipe.model_copy(update={"data": data, "output": str(folder)})
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

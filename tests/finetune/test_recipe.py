@@ -84,6 +84,16 @@ distil: 1
             "model: {name: resnet18}\nfinetune: {epochs: 3, batch_size: 3, mixup: {mixup: 1}}",
             "even batch_size",
         ),
+        (SMALL + "compile: true\nrecompute: true", "compile or recompute, not both"),
+        (SMALL + "distill: {logits: false, features: false}", "distill: expected logits"),
+        (
+            "model: {name: resnet18}\nfinetune: {epochs: 3, schedule: {name: multistep}}",
+            "decay_milestones with multistep",
+        ),
+        (
+            "model: {name: resnet18}\nfinetune: {epochs: 3, batch_size: 4, mixup: {switch: 1.0}}",
+            "mixup.mixup or mixup.cutmix above 0",
+        ),
         (SMALL + "device: gpu9", "cuda"),
         (SMALL + "name: ../x", "plain name"),
         (

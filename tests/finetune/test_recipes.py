@@ -12,7 +12,7 @@ import torch
 
 import subpath
 from pictures import write_fashion_mnist
-from subpath.finetune import finetune, read_recipe, run
+from subpath.finetune import evaluation, finetune, read_recipe
 from subpath.finetune.processes import start_processes
 from subpath.finetune.updates import make_updates
 
@@ -158,7 +158,7 @@ def test_the_network_is_cut_as_published(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_an_epoch_on_a_few_small_images(name, images, tmp_path, monkeypatch):
     # All configs would take most of the time.
-    monkeypatch.setattr(run, "useful_configs", lambda stages: ("F" * stages, "T" * stages))
+    monkeypatch.setattr(evaluation, "useful_configs", lambda stages: ("F" * stages, "T" * stages))
     overrides = [
         *SMALL[name],
         "finetune.epochs=1",

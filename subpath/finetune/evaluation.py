@@ -1,0 +1,101 @@
+"""Accuracy and multiply-adds of the configs of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..adaptive.model import AdaptiveModel
+from ..calibrate import calibrate
+from ..measure import count_macs, useful_configs
+from ..skip import SkipConfig
+from .accuracy import accuracies
+from .data import image_format, open_data
+from .directory import RECIPE
+from .loader import Batches, still_batches
+from .network import architecture
+from .observer import Observer, Silent
+from .processes import start_processes
+from .read import read_recipe
+from .results import ConfigResult, Summary
+from .scene import Scene, threads
+
+
+def evaluate(
+    directory: str | os.PathLike[str],
+    skips: Sequence[str] | None = None,
+    *,
+    calibrate_batches: int = 0,
+    model: nn.Module | None = None,
+    observer: Observer | None = None,
+) -> Summary:
+    """Evaluate a run on its held-back data.
+
+    Args:
+        directory: of the run.
+        skips: the skip configs; default: all, or the useful ones of more than 32.
+        calibrate_batches: give each config but super-net and base-net batch-norm statistics of
+            its own, from so many batches of training images (see :func:`subpath.calibrate`).
+        model: a fresh original; needed where the recipe names a callable, as no code is imported
+            because a directory says so.
+        observer: gets told about the progress.
+
+    Raises:
+        CheckpointError, RecipeError, DataError: the directory holds no complete run, or the data
+            is gone.
+        SkipConfigError: the network has no such config.
+    """
+    folder = Path(directory)
+    adaptive = checkpoint.load(folder, model)
+    recipe = read_recipe(folder / RECIPE)
+    processes = start_processes(recipe.device, recipe.precision)
+    split = open_data(recipe.data, recipe.seed)
+    form = image_format(recipe.data, adaptive)
+    made = architecture(recipe, split.num_classes)
+    scene = Scene(recipe, folder, processes, split, form, made, observer or Silent())
+    with threads(recipe.threads):
+        return summarise(adaptive.to(processes.device), skips, scene, calibrate_batches)
+
+
+def summarise(
+    model: AdaptiveModel, skips: Sequence[str] | None, scene: Scene, calibrate_batches: int = 0
+) -> Summary:
+    """Accuracy and GMACs of some configs; by default all, or the useful ones of many."""
+    stages = len(model.stages)
+    chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
+    between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
+    calibrated = _calibrated(model, between, scene, calibrate_batches) if calibrate_batches else {}
+    held_back = scene.held_back
+    together = scene.recipe.finetune.batch_size * scene.processes.count
+    scene.observer.begin("evaluate", 1, len(held_back), together, 0)
+    try:
+        top1 = accuracies(model, held_back, scene.processes, chosen, scene.observer, calibrated)
+    finally:
+        scene.observer.end()
+    counts = count_macs(model, torch.zeros(1, *scene.form.size), skips=chosen)
+    results = tuple(ConfigResult(skip, top1[skip], counts[skip].gmacs) for skip in chosen)
+    return Summary(scene.recipe.model.name, results)
+
+
+def _calibrated(
+    model: AdaptiveModel, skips: Sequence[str], scene: Scene, batches: int
+) -> dict[str, nn.Module]:
+    recipe = scene.recipe
+    images, batch_size = scene.split.train, recipe.finetune.batch_size
+    still = still_batches(images, scene.form, batch_size, batches, recipe.seed, scene.place)
+    scene.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
+    try:
+        return {skip: calibrate(model, _watched(still, scene.observer), skip) for skip in skips}
+    finally:
+        scene.observer.end()
+
+
+def _watched(batches: Batches, observer: Observer) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in batches:
+        yield batch
+        observer.batch(None, None)

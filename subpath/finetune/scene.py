@@ -1,0 +1,142 @@
+"""What every step of a run needs, and how a phase is set up from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..adaptive.model import AdaptiveModel
+from ..checkpoint import Architecture
+from ..convert import convert
+from ..errors import RecipeError
+from .criterion import make_mix
+from .data import ImageFormat, Split
+from .engine import Learn, Training
+from .loader import Batches, Place, TrainingBatches, held_back_batches
+from .network import in_sync
+from .observer import Observer
+from .phase import PhaseSection
+from .processes import Processes
+from .recipe import Recipe
+from .training import PHASES
+from .updates import Updates, make_updates
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What every step of a run needs.
+
+    Attributes:
+        recipe: of the run.
+        folder: of the run.
+        processes: who takes part.
+        split: training images and held-back images.
+        form: of the images.
+        made: how the original is made.
+        observer: gets told about the progress.
+    """
+
+    recipe: Recipe
+    folder: Path
+    processes: Processes
+    split: Split
+    form: ImageFormat
+    made: Architecture
+    observer: Observer
+
+    @property
+    def place(self) -> Place:
+        """Where batches go."""
+        processes = self.processes
+        pinned = processes.device.type == "cuda"
+        return Place(processes.rank, processes.count, self.recipe.data.workers, pinned)
+
+    @cached_property
+    def held_back(self) -> Batches:
+        """This process's share of the held-back images."""
+        batch_size = self.recipe.finetune.batch_size
+        return held_back_batches(self.split.held_back, self.form, batch_size, self.place)
+
+
+def make_phase(
+    model: nn.Module, phase: PhaseSection, scene: Scene, number: int
+) -> tuple[TrainingBatches, Updates]:
+    """The training images of a phase, and what changes the weights.
+
+    Raises:
+        DataError: there are too few images for one batch.
+        RecipeError: there are too few batches for one update, or an argument is wrong.
+    """
+    recipe, processes = scene.recipe, scene.processes
+    batches = TrainingBatches(
+        scene.split.train,
+        scene.form,
+        recipe.data.augment,
+        phase.batch_size,
+        (recipe.seed, number),
+        scene.place,
+    )
+    per_epoch = len(batches) // phase.accumulate
+    if per_epoch == 0:
+        raise RecipeError(
+            f"got accumulate: {phase.accumulate} and {len(batches)} batches in an epoch; expected "
+            "at least one update in each"
+        )
+    if recipe.sync_batch_norm and processes.count > 1:
+        model = in_sync(model, processes.device)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    processes.same_everywhere(model)
+    return batches, make_updates(model, phase, per_epoch, processes)
+
+
+def make_training(
+    name: str,
+    phase: PhaseSection,
+    batches: TrainingBatches,
+    learn: Learn,
+    updates: Updates,
+    scene: Scene,
+) -> Training:
+    """A phase, ready to run."""
+    return Training(
+        name,
+        batches,
+        make_mix(phase, scene.split.num_classes),
+        learn,
+        updates,
+        phase.accumulate,
+        (scene.recipe.seed, PHASES.index(name)),
+        torch.channels_last if scene.recipe.channels_last else torch.contiguous_format,
+    )
+
+
+def converted(network: nn.Module, scene: Scene) -> AdaptiveModel:
+    """The adaptive model of ``network``, cut as the recipe says."""
+    section = scene.recipe.convert
+    device = next((p.device for p in network.parameters()), scene.processes.device)
+    return convert(
+        network,
+        torch.zeros(2, *scene.form.size, device=device),
+        groups=section.groups,
+        skippable=section.skippable,
+        blocks=section.blocks,
+        twin_norms=section.twin_norms,
+    )
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let torch compute on so many CPU threads; ``None`` leaves it as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
