@@ -17,7 +17,7 @@ from torch import fx
 
 from .errors import NoResidualError, PlanError
 from .graph.calls import CallTree
-from .graph.stages import Stage, StageBlock, channel_dim, find_stages
+from .graph.stages import Stage, StageBlock, channel_dim, continues, find_stages
 
 Twins = Literal["mandatory", "all", "none"]
 Share = int | float
@@ -198,6 +198,7 @@ def make_plan(
 
 def _cut_isotropic(tree: CallTree, stages: Sequence[Stage], groups: int | None) -> list[Stage]:
     """Cut the one row of blocks of an isotropic network into groups of equal size."""
+    stages = _without_head(tree, stages)
     isotropic = len(stages) == 1 == len(stages[0].rows) and all(b.block for b in stages[0].blocks)
     if not isotropic:
         if groups is not None:
@@ -221,6 +222,16 @@ def _cut_isotropic(tree: CallTree, stages: Sequence[Stage], groups: int | None) 
         shape = tree.residual.shape(part[-1].end)
         cut.append(Stage(name, (part,), shape or ()))
     return cut
+
+
+def _without_head(tree: CallTree, stages: Sequence[Stage]) -> Sequence[Stage]:
+    """Without the few blocks for the class token that end a row of equals (CaiT, XCiT)."""
+    longest = max(stages, key=lambda stage: len(stage.blocks), default=None)
+    if longest is None or not all(
+        continues(tree, longest.blocks[-1], s.blocks[-1]) for s in stages
+    ):
+        return stages
+    return [stage for stage in stages if 4 * len(stage.blocks) >= len(longest.blocks)]
 
 
 def _counts(stages: Sequence[Stage], skippable: Share | Sequence[Share] | None) -> list[list[int]]:

@@ -16,7 +16,8 @@ import torch
 from torch import fx
 
 from ..errors import PlanError
-from ..graph.blocks import Block, CallTree, locate_blocks
+from ..graph.blocks import locate_blocks
+from ..graph.calls import Block, CallTree
 from ..graph.facts import Fact
 from ..plan import Plan, TwinNorm
 from ..skip import SkipConfig

@@ -119,8 +119,8 @@ def _is_at(tree: CallTree, call: Call, level: Level) -> bool:
 
 
 def _is_odd(tree: CallTree, call: Call, level: Level) -> bool:
-    """Whether ``call`` is unlike the blocks elsewhere and unlike those before and after it."""
-    if tree.kind(call.path) in {kind for _, kind in level}:
+    """Whether ``call`` is unlike the rows of blocks elsewhere, and what is before and after it."""
+    if not level or tree.kind(call.path) in {kind for _, kind in level}:
         return False
     block = tree.skippable[call]
     near = [

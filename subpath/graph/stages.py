@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import prod
 
 from torch import fx
@@ -94,6 +95,16 @@ def channel_dim(tree: CallTree, block: StageBlock) -> int:
     return 1 if last == 3 and shape[2] == shape[3] else last
 
 
+def continues(tree: CallTree, one: StageBlock, two: StageBlock, widths: bool = True) -> bool:
+    """Whether the outputs have one resolution, and one width if that counts.
+
+    A class token that joins on the way makes no other resolution.
+    """
+    (channels, positions), (more_channels, more_positions) = _extent(tree, one), _extent(tree, two)
+    few, many = sorted((positions, more_positions))
+    return many < 2 * few and (channels == more_channels or not widths)
+
+
 def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
     tensors = (end for end in block.ends if end in tree.residual.flow)
     end = max(tensors, key=tree.residual.order.__getitem__)
@@ -154,23 +165,18 @@ def _others_alike(tree: CallTree, stages: Sequence[Stage], kinds: set[object]) -
 
 
 def _split(tree: CallTree, container: str, row: Sequence[StageBlock]) -> list[Stage]:
-    """Cut a row of blocks where the resolution or the width changes.
+    """Cut a row of blocks into stages.
 
-    A class token that joins on the way is no other resolution, nor is a flattened one; and a block
-    of another kind without an identity shortcut may have a width of its own.
+    A container of one resolution is one stage, whatever widths its blocks have. A list of blocks
+    of the whole network is cut where the resolution or the width changes.
     """
-    kinds = {tree.kind(block.name) for block in row if block.block}
     runs: list[list[StageBlock]] = []
-    extent = (0, 0)
+    widths = _resolutions(tree, row) > 1
     for block in row:
-        channels, positions = _extent(tree, block)
-        foreign = block.block is None and tree.kind(block.name) not in kinds
-        same_width = channels == extent[0] or foreign
-        if runs and same_width and max(positions, extent[1]) < 2 * min(positions, extent[1]):
+        if runs and continues(tree, runs[-1][-1], block, widths):
             runs[-1].append(block)
         else:
             runs.append([block])
-            extent = channels, positions
     return [
         Stage(
             container if len(runs) == 1 and container else run[0].name,
@@ -179,6 +185,11 @@ def _split(tree: CallTree, container: str, row: Sequence[StageBlock]) -> list[St
         )
         for run in runs
     ]
+
+
+def _resolutions(tree: CallTree, row: Sequence[StageBlock]) -> int:
+    changes = (not continues(tree, one, two, widths=False) for one, two in pairwise(row))
+    return 1 + sum(changes)
 
 
 def _extent(tree: CallTree, block: StageBlock) -> tuple[int, int]:

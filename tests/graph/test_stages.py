@@ -84,7 +84,7 @@ def test_a_last_block_of_its_own_name_joins_the_row_of_its_kind() -> None:
     )
 
 
-def test_a_block_of_another_kind_may_have_another_width() -> None:
+def test_a_container_of_one_resolution_is_one_stage() -> None:
     parts = [toys.PreActivation(8, 8), toys.PreActivation(8, 8), toys.Merging(8, 12)]
     parts += [toys.PreActivation(12, 8), toys.PreActivation(8, 8), toys.Merging(8, 12)]
     model = ImageNet(8, {"stage": nn.Sequential(*parts)}, 12)

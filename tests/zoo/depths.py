@@ -75,16 +75,17 @@ def _regnet(w0: float, wa: float, wm: float, depth: int) -> tuple[int, ...]:
 P = Published
 B0 = (1, 2, 2, 3, 3, 4, 1)  # efficientnet.py _gen_efficientnet
 MBV2 = (1, 2, 3, 4, 3, 3, 1)  # efficientnet.py _gen_mobilenet_v2
-GHOST = (1, 2, 2, 6, 5)  # ghostnet.py _create_ghostnet: "stage1" to "stage5" in cfgs
+GHOST = (1, 1, 1, 1, 1, 1, 5, 1, 4)  # ghostnet.py _create_ghostnet: the lists of cfgs
 
 ONE_EACH = "every stage has one block, which always runs"
 CONCATENATES = "every block ends in a concatenation; nothing is added"
 NORMED = "every identity path runs through a batch norm of its own before the add"
 CELLS = "every cell ends in a concatenation of the sums in it; no two cells make a chain"
 HALF = "the shortcut spans only the last part of a block; the first part always runs"
-WIDENS = "stage 4 widens at its fifth block; one row for each width would be 4 and 2"
+WIDENS = "the list of five widens at its fourth block"
 MERGED = "no layer stands between some stages, and their shapes are equal"
 BEFORE = "a block without shortcut leads into the stages, which the definition does not count"
+LEADING = "a strided block of the same class leads the list, which depths= does not count"
 CLASS_TOKEN = "two class-attention blocks follow, which update the class token alone"
 
 TABLE: dict[str, tuple[Published, ...]] = {
@@ -275,8 +276,8 @@ TABLE: dict[str, tuple[Published, ...]] = {
     # before the counted blocks.
     "efficientvit_mit": (
         P("efficientvit_b0", (1, 2, 2, 2, 2), note=BEFORE),
-        P("efficientvit_l1", (1, 1, 1, 6, 6), note=BEFORE),
-        P("efficientvit_l2", (1, 2, 2, 8, 8), note=BEFORE),
+        P("efficientvit_l1", (1 + 1, 1 + 1, 1 + 6, 6), note=LEADING),
+        P("efficientvit_l2", (1 + 2, 1 + 2, 1 + 8, 8), note=LEADING),
     ),
     # depth=; a block is five residual layers. The downsampling between stages holds residual
     # layers too, which are no blocks.
@@ -320,7 +321,7 @@ TABLE: dict[str, tuple[Published, ...]] = {
         P("gemma4_vit_167m", (16,)),
         P("gemma4_vit_570m_enc", (27,)),
     ),
-    # The comments "stage1" to "stage5" in cfgs; the strided block counts, in a list of its own.
+    # The lists of cfgs; comments there put two lists into one stage, the first the strided block.
     "ghostnet": (
         P("ghostnet_100", GHOST, note=WIDENS),
         P("ghostnetv2_100", GHOST, note=WIDENS),
@@ -406,7 +407,7 @@ TABLE: dict[str, tuple[Published, ...]] = {
         P("maxvit_nano_rw_256", (1, 2, 3, 1)),
         P("maxvit_tiny_pm_256", (2, 2, 5, 2)),
         P("maxxvitv2_rmlp_large_rw_224", (2, 6, 16, 2)),
-        P("test_maxvit", (1, 1, 1, 1), refused=ONE_EACH),
+        P("test_maxvit", (3, 3, 3, 3), note="one block each, but its three parts make a row"),
         P("test_coatnet", (1, 1, 2, 1)),
     ),
     # depths=. In all but the first PoolFormer, blocks of stages 3 and 4 scale their shortcuts
@@ -505,7 +506,7 @@ TABLE: dict[str, tuple[Published, ...]] = {
         P("regnetz_040", _regnet(48, 14.5, 2.226, 28)),
         P("regnetv_040", _regnet(96, 31.41, 2.24, 22), note=HALF + " (a norm and activation)"),
     ),
-    # The comments "stage1" to "stage5" in cfgs, as in ghostnet.
+    # The lists of cfgs, as in ghostnet.
     "repghost": (P("repghostnet_050", GHOST, note=WIDENS),),
     # depth=. The downsampling between stages holds a block too, which depth does not count.
     "repvit": (
@@ -674,11 +675,13 @@ TABLE: dict[str, tuple[Published, ...]] = {
         P("ese_vovnet99b", (1, 3, 9, 3)),
     ),
     # Entry, middle and exit flow; the blocks of the first and the last have projection shortcuts.
-    "xception": (P("legacy_xception", (3, 8, 1), plain=(0,)),),
+    # The last of the entry flow brings the resolution and width of the middle flow, as the first
+    # block of a ResNet's stage does, and stands in one list with it: it counts there.
+    "xception": (P("legacy_xception", (2, 1 + 8, 1), plain=(0,)),),
     # block_cfg: entry, middle and exit flow; the last block has no shortcut.
     "xception_aligned": (
-        P("xception71", (5, 16, 2), plain=(0, 2)),
-        P("xception65p", (3, 16, 2), plain=(0, 2), note=HALF + " (a norm and activation)"),
+        P("xception71", (4, 1 + 16, 2), plain=(0, 2)),
+        P("xception65p", (2, 1 + 16, 2), plain=(0, 2), note=HALF + " (a norm and activation)"),
     ),
     # depth= in the entry points; cls_attn_layers=2 beside it.
     "xcit": (
