@@ -17,6 +17,7 @@ from torch import fx
 
 from .errors import NoResidualError, PlanError
 from .graph.calls import CallTree
+from .graph.refusal import findings
 from .graph.stages import Stage, StageBlock, channel_dim, continues, find_stages
 
 Twins = Literal["mandatory", "all", "none"]
@@ -177,7 +178,7 @@ def make_plan(
             f"block to skip in one of {_listed([stage.name for stage in candidates])}"
         )
     if not kept:
-        raise _nothing_found(tree, found)
+        raise _nothing_found(tree, found, norms)
     twins = _choose_twins(tree, norms, kept, twin_norms)
     return Plan(
         stages=tuple(
@@ -299,27 +300,18 @@ def _exact(stages: Sequence[Stage], names: Sequence[str]) -> list[tuple[str, ...
     return chosen
 
 
-def _nothing_found(tree: CallTree, stages: Sequence[Stage]) -> NoResidualError:
-    nodes = list(tree.residual.flow)
-    adds = sum(1 for n in nodes if isinstance(n, fx.Node) and tree.residual.operands(n))
-    concatenations = sum(
-        1 for n in nodes if isinstance(n, fx.Node) and getattr(n.target, "__name__", "") == "cat"
-    )
-    alone = sum(1 for stage in stages if _can_be_cut(stage))
-    single = f" in {alone} stages of one block each" if alone else ""
-    opaque = tree.residual.traced.opaque
+def _nothing_found(
+    tree: CallTree, stages: Sequence[Stage], norms: frozenset[str]
+) -> NoResidualError:
+    opaque = sorted(tree.residual.traced.opaque)
     hidden = (
-        f" {len(opaque)} modules could not be looked into: {_listed(sorted(opaque))}."
-        if opaque
-        else ""
+        f" {len(opaque)} modules could not be looked into: {_listed(opaque)}." if opaque else ""
     )
     return NoResidualError(
         "got a network without a stage to cut; expected at least one row of two or more blocks of "
-        "one shape, the last with an identity shortcut. Found "
-        f"{len(tree.residual.units)} identity shortcuts{single}, {adds} merges that are additions "
-        f"and {concatenations} that are concatenations.{hidden} Networks that merge by "
-        "concatenation (DenseNet) or not at all (VGG) have no sub-path that can be skipped; for a "
-        "deeper variant of this network, or with blocks=[...], try again"
+        "one resolution, the last with an identity shortcut. Found "
+        f"{findings(tree, stages, norms)}.{hidden} Only what is added onto an identity shortcut "
+        "can be skipped; a deeper variant of this network may have rows of such blocks"
     )
 
 

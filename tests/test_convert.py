@@ -192,7 +192,7 @@ def test_frozen_norms_stay_frozen(images: torch.Tensor) -> None:
 def test_networks_without_identity_shortcuts_are_refused(name: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name)
-    with pytest.raises(NoResidualError, match="Found 0 identity shortcuts"):
+    with pytest.raises(NoResidualError, match=r"0 additions \(0 onto an identity shortcut\)"):
         subpath.convert(model)
 
 
@@ -200,7 +200,7 @@ def test_concatenations_are_named_as_the_reason() -> None:
     with torch.device("meta"):
         model = timm.create_model("densenet121")
     # 58 dense layers (6 + 12 + 24 + 16) that concatenate all before them, and one cat a block.
-    with pytest.raises(NoResidualError, match="62 that are concatenations"):
+    with pytest.raises(NoResidualError, match="62 concatenations"):
         subpath.convert(model)
 
 

@@ -134,11 +134,23 @@ def test_arguments_that_do_not_fit(toy: Toy, arguments: dict[str, Any], words: l
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (toys.Dense, ["4 that are concatenations", "0 identity shortcuts"]),
-        (toys.plain, ["0 identity shortcuts", "0 merges"]),
+        (toys.Dense, ["0 additions", "4 concatenations", "only concatenated"]),
+        (toys.plain, ["0 additions", "0 concatenations", "one path"]),
         (
             lambda: two_stages(toys.PreActivation, (1, 1)),
-            ["1 identity shortcuts", "one block each"],
+            ["2 additions (1 onto an identity shortcut)", "1 stage with one such block each"],
+        ),
+        (
+            lambda: two_stages(toys.Reparameterised, (2, 2)),
+            ["8 additions (0 onto", "4 shortcuts through a norm"],
+        ),
+        (
+            lambda: two_stages(toys.Widening, (2, 2)),
+            ["(4 onto an identity", "no identity shortcut spans"],
+        ),
+        (
+            lambda: two_stages(toys.Weighted, (2, 2)),
+            ["4 additions (0 onto an identity", "weights on both sides"],
         ),
     ],
 )

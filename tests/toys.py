@@ -684,6 +684,44 @@ class Dense(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class Reparameterised(nn.Module):
+    """RepVGG: the identity runs through a norm of its own."""
+
+    def __init__(self, width: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = conv(width, out, stride)
+        self.identity = nn.BatchNorm2d(out)
+        self.wide, self.narrow = conv(out, out), conv(out, out, kernel=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.identity(x) + self.wide(x) + self.narrow(x)
+
+
+class Widening(nn.Module):
+    """ReXNet: only some of the channels have an identity shortcut."""
+
+    def __init__(self, width: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first, self.wide = conv(width, out - 2, stride), conv(out - 2, out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        y = self.wide(x)
+        return torch.cat([y[:, : x.shape[1]] + x, y[:, x.shape[1] :]], dim=1)
+
+
+class Weighted(nn.Module):
+    """Both sides of the sum have weights."""
+
+    def __init__(self, width: int, out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.left, self.right = conv(width, out, stride), conv(width, out, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.left(x) + self.right(x)
+
+
 def plain() -> nn.Module:
     """VGG-like: no merges at all."""
     layers: list[nn.Module] = []

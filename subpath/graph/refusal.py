@@ -1,0 +1,71 @@
+"""Why a network has no stage, read off its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from torch import fx
+
+from .calls import CallTree
+from .residual import ResidualGraph
+from .stages import Stage
+
+
+def findings(tree: CallTree, stages: Sequence[Stage], norms: Collection[str]) -> str:
+    """What was found where branches meet, and why that makes no stage.
+
+    Args:
+        tree: the calls of the network.
+        stages: what :func:`find_stages` found.
+        norms: paths of its normalisation layers.
+    """
+    residual = tree.residual
+    adds = [node for node in residual.dominators if residual.operands(node) is not None]
+    concatenations = [n for n in residual.dominators if getattr(n.target, "__name__", "") == "cat"]
+    counts = (
+        f"{_many(len(adds), 'addition')} ({len(residual.units)} onto an identity shortcut) and "
+        f"{_many(len(concatenations), 'concatenation')} of branches"
+    )
+    alone = sum(1 for stage in stages if any(block.block for block in stage.blocks))
+    if alone:
+        why = f"{_many(alone, 'stage')} with one such block each, which always runs"
+    elif residual.units and not _on_the_chain(residual):
+        why = "no identity shortcut spans all that flows at its place (cells, dual paths, widening)"
+    elif residual.units:
+        why = "no two blocks with an identity shortcut follow each other"
+    elif normed := sum(_has_normed_shortcut(residual, add, norms) for add in adds):
+        why = f"{_many(normed, 'shortcut')} through a norm, which is no identity"
+    elif adds:
+        why = "every addition has weights on both sides"
+    elif concatenations:
+        why = "branches are only concatenated"
+    else:
+        why = "there is one path without branches"
+    return f"{counts}: {why}"
+
+
+def _on_the_chain(residual: ResidualGraph) -> bool:
+    """Whether a residual add dominates the output: all that flows runs through it."""
+    (output,) = residual.traced.graph.find_nodes(op="output")
+    ends = [node for node in output.all_input_nodes if node in residual.dominators]
+    for end in ends:
+        node: fx.Node | None = end
+        while node is not None:
+            if node in residual.units:
+                return True
+            node = residual.dominators.get(node)
+    return False
+
+
+def _has_normed_shortcut(residual: ResidualGraph, add: fx.Node, norms: Collection[str]) -> bool:
+    """Whether an operand of ``add`` is its dominator, but for a norm (RepVGG, MobileOne)."""
+    for operand in residual.operands(add) or ():
+        if operand.op == "call_module" and operand.target in norms:
+            (source, *_) = operand.all_input_nodes
+            if source is residual.dominators[add]:
+                return True
+    return False
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
