@@ -100,12 +100,13 @@ class Library(Protocol):
     Attributes:
         name: its name.
         size_arguments: what its constructors call the height and width of their input.
-        drop_arguments: what they call the rates of dropout and stochastic depth.
+        demanding: arguments of theirs, each for some of them, that ask more of a conversion:
+            dropout, stochastic depth, inputs of any size.
     """
 
     name: str
     size_arguments: tuple[str, ...]
-    drop_arguments: tuple[str, ...]
+    demanding: Mapping[str, Any]
 
     @property
     def version(self) -> str:
@@ -134,12 +135,14 @@ class Library(Protocol):
 class _Timm:
     name = "timm"
     size_arguments: tuple[str, ...] = ("img_size",)
-    drop_arguments: tuple[str, ...] = (
-        "drop_rate",
-        "drop_path_rate",
-        "proj_drop_rate",
-        "attn_drop_rate",
-    )
+    demanding: Mapping[str, Any] = {
+        "drop_rate": 0.2,
+        "drop_path_rate": 0.2,
+        "proj_drop_rate": 0.2,
+        "attn_drop_rate": 0.2,
+        "dynamic_img_size": True,
+        "strict_img_size": False,
+    }
 
     @property
     def version(self) -> str:
@@ -174,11 +177,11 @@ class _Timm:
 class _Torchvision:
     name = "torchvision"
     size_arguments: tuple[str, ...] = ("image_size",)
-    drop_arguments: tuple[str, ...] = (
-        "dropout",
-        "attention_dropout",
-        "stochastic_depth_prob",
-    )
+    demanding: Mapping[str, Any] = {
+        "dropout": 0.2,
+        "attention_dropout": 0.2,
+        "stochastic_depth_prob": 0.2,
+    }
 
     # Detectors and the like resize, sort and pair boxes; their backbone is a network as any other.
     _PARTS: Mapping[str, str] = {

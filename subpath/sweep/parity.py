@@ -22,6 +22,7 @@ from ..errors import SubpathError
 from ..plan import Plan
 from ..skip import SkipConfig
 from .asking import OriginalRefusesError, Tell, original_runs, said, silent
+from .by_hand import without_blocks
 from .equality import step, tensors_of, unequal
 from .record import Check
 from .subject import Subject, make_original, make_subject
@@ -128,28 +129,23 @@ def _every_config(subject: Subject) -> str:
         if not any(name.startswith("gradient of") for name in found):
             return f"{config} gives no gradients"
         for name, value in found.items():
-            if not torch.isfinite(value).all():
-                return f"{config}: {name} is not finite"
+            if not name.startswith("buffer") and not torch.isfinite(value).all():
+                return f"{config}: the {name} is not finite"
     return ""
 
 
 def _base_net_by_hand(subject: Subject) -> str:
-    by_hand = copy.deepcopy(subject.original)
-    for stage in subject.adaptive.stages:
-        for block in stage.skippable:
-            with original_runs():  # several blocks may be one module, or be none
-                by_hand.set_submodule(block, _First(), strict=True)
+    images, base = subject.images(), subject.base
     with torch.no_grad():
-        with original_runs():
-            expected = by_hand(subject.images())
-        return unequal(expected, subject.adaptive(subject.images(), skip=subject.base))
-
-
-class _First(nn.Module):
-    """Stands for a block taken out: gives back its first input."""
-
-    def forward(self, x: Tensor, *context: object, **more: object) -> Tensor:
-        return x
+        got = subject.adaptive(images, skip=base)
+        difference = ""
+        for by_hand in without_blocks(subject.original, subject.adaptive):
+            with original_runs():
+                expected = by_hand(images)
+            difference = unequal(expected, got)
+            if not difference:
+                return ""
+    return difference
 
 
 def _deep_copy(subject: Subject) -> str:

@@ -17,7 +17,6 @@ from ..skip import SkipConfig
 from .asking import OriginalRefusesError, original_runs, said
 
 SIZES = (64, 96, 128, 160, 192, 224, 256)
-DROP_RATE = 0.2
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Subject:
     Attributes:
         library: where the network comes from.
         name: its name there.
-        arguments: for its constructor: a small input, dropout and stochastic depth.
+        arguments: for its constructor: a small input, and what makes it demanding.
         shape: of one sample.
         device: ``meta`` if it can be made and run without data, else ``cpu``.
         original: the network, in eval mode.
@@ -70,7 +69,7 @@ def make_subject(library: zoo.Library, name: str) -> Subject:
     for arguments, shape in _candidates(library, name, device):
         if not _runs(library, name, arguments, shape, device):
             continue
-        arguments = _with_drops(library, name, arguments, shape, device)
+        arguments = _demanding(library, name, arguments, shape, device)
         original = make_original(library, name, arguments)
         images = noise((2, *shape))
         try:
@@ -141,16 +140,16 @@ def _candidates(
     yield {}, own
 
 
-def _with_drops(
+def _demanding(
     library: zoo.Library,
     name: str,
     arguments: dict[str, Any],
     shape: tuple[int, ...],
     device: str,
 ) -> dict[str, Any]:
-    """The arguments, and those that switch on dropout and stochastic depth."""
-    for drop in library.drop_arguments:
-        more = {**arguments, drop: DROP_RATE}
+    """The arguments, and those of the library's demanding ones that the network takes."""
+    for argument, value in library.demanding.items():
+        more = {**arguments, argument: value}
         if _runs(library, name, more, shape, device):
             arguments = more
     return arguments

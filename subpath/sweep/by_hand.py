@@ -1,0 +1,49 @@
+"""Take the skippable blocks out of a network by hand, without any graph."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..adaptive.model import AdaptiveModel
+
+
+def without_blocks(original: nn.Module, adaptive: AdaptiveModel) -> Iterator[nn.Module]:
+    """The original without its skippable blocks, in each of the ways that can be tried by hand.
+
+    The first puts a module in the place of each block that gives back its input. That is not the
+    same where a block ends with an activation, or has learned scales on its shortcut, which stay.
+    The second keeps the blocks and sets the weights of their branches to zero, so that they add
+    nothing.
+
+    Args:
+        original: a network; it is not changed.
+        adaptive: what it was converted to; tells the skippable blocks, and which of their weights
+            the base-net uses all the same.
+    """
+    blocks = [block for stage in adaptive.stages for block in stage.skippable]
+    replaced = copy.deepcopy(original)
+    try:
+        for block in blocks:
+            replaced.set_submodule(block, _First(), strict=True)
+    except (AttributeError, ValueError):  # the block is no module, but a part of one
+        pass
+    else:
+        yield replaced
+    kept = {n for n, _ in adaptive.subnet("T" * len(adaptive.stages)).named_parameters()}
+    silenced = copy.deepcopy(original)
+    with torch.no_grad():
+        for name, parameter in silenced.named_parameters():
+            if name not in kept and any(name.startswith(f"{block}.") for block in blocks):
+                parameter.zero_()
+    yield silenced
+
+
+class _First(nn.Module):
+    """Gives back its first input."""
+
+    def forward(self, x: Tensor, *context: object, **more: object) -> Tensor:
+        return x
