@@ -124,7 +124,7 @@ def save(
         for old in folder.glob(_weights_name("?" * 64)):
             if old.name != description.weights:
                 old.unlink()
-    except OSError as error:
+    except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(
             f"got an error while writing to {folder} ({error}); expected a directory that can be "
             "written. What was saved there before is still in place"

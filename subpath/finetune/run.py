@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
-from ..errors import RecipeError
+from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
 from .accuracy import accuracies, accuracy
 from .criterion import make_criterion, make_teacher
@@ -69,8 +70,8 @@ def finetune(
         Accuracy and GMACs of the skip configs, as in ``summary.json``.
 
     Raises:
-        RunError: the directory is not empty, the recipe to resume is another one, or the loss is
-            no longer a number.
+        RunError: the directory is not empty, the recipe to resume is another one, the disk is
+            full, or the loss is no longer a number.
         DataError: the data cannot be read.
         ModelError, ConversionError, CheckpointError: the network cannot be made or converted, or
             a checkpoint cannot be read or written.
@@ -78,8 +79,16 @@ def finetune(
     folder = output_directory(recipe, directory)
     recipe = _resolved(recipe, folder)
     check_directory(folder)
-    with threads(recipe.threads):
-        return _run(recipe, folder, overwrite, resume, observer or Silent())
+    try:
+        with threads(recipe.threads):
+            return _run(recipe, folder, overwrite, resume, observer or Silent())
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise RunError(
+            f"got a full disk while writing to {folder} ({error}); expected room. What was written "
+            "before is still in place: make room and go on with --resume"
+        ) from error
 
 
 def _run(

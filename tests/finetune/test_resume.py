@@ -16,8 +16,10 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from subpath.errors import CheckpointError, RunError
-from subpath.finetune import check_recipe, finetune, resume
+import subpath
+from subpath import checkpoint, zoo
+from subpath.errors import CheckpointError, RunError, SubpathError
+from subpath.finetune import check_recipe, finetune, resume, training
 from subpath.finetune.resume import flatten, read_checkpoint, restore, write_checkpoint
 
 TESTS = Path(__file__).parents[1]
@@ -208,18 +210,45 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(stopped, monkeypatch):
     finetune(read, run, resume=True)
 
 
-def test_a_disk_that_fills_up_while_writing(tmp_path):
-    """A real error of the system, from a limit on the size of files."""
-    write_checkpoint(tmp_path, 0, 1, {"x": torch.zeros(10)})
+@pytest.mark.parametrize("what", ["append_to_log", "the weights"])
+def test_a_full_disk_after_an_epoch_and_at_the_end(stopped, monkeypatch, what):
+    read, run = stopped
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        if what == "append_to_log":
+            patch.setattr(training, what, full)
+        else:
+            patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(SubpathError, match="No space left on device"):
+            finetune(read, run, resume=True)
+    finetune(read, run, resume=True)
+    assert (run / "summary.json").is_file()
+
+
+@pytest.fixture
+def small_files():
+    """Files may have 10,000 bytes: a real error of the system when they grow beyond."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
-        with pytest.raises(CheckpointError, match="expected room on the disk"):
-            write_checkpoint(tmp_path, 0, 2, {"x": torch.zeros(10_000)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_weights_that_do_not_fit_on_the_disk(tmp_path, small_files):
+    model = subpath.convert(zoo.create_model("resnet18", channels=[8, 8, 8, 8]).eval())
+    with pytest.raises(CheckpointError, match="expected a directory that can be written"):
+        subpath.save(model, tmp_path)
+
+
+def test_a_disk_that_fills_up_while_writing(tmp_path, small_files):
+    write_checkpoint(tmp_path, 0, 1, {"x": torch.zeros(10)})
+    with pytest.raises(CheckpointError, match="expected room on the disk"):
+        write_checkpoint(tmp_path, 0, 2, {"x": torch.zeros(10_000)})
     assert torch.equal(read_checkpoint(tmp_path)["x"], torch.zeros(10))
 
 
