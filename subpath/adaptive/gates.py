@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -76,8 +77,12 @@ class GatedGraph:
         ``subpath.measure`` counts with all operators; this knows matrix products and
         convolutions.
         """
-        _, origin = _fold(self, config)
-        return sum(self.facts[node].macs for node in origin.values() if node in self.facts)
+        closed = [gate for gate in self.gates if config.skips(gate.stage)]
+        facts = _facts_after(closed, self.facts, {node: node for node in self.graph.nodes})
+        sums = {node for gate in closed for node in gate.sums}
+        live = frozenset(_live(self.graph.nodes, facts, sums, _stand_ins(closed)))
+        gone = self.live - live
+        return sum(fact.macs for node, fact in self.facts.items() if node not in gone)
 
 
 def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
@@ -134,19 +139,6 @@ def fold(gated: GatedGraph, config: SkipConfig, features: bool = False) -> fx.Gr
         config: one letter for each stage.
         features: let the graph return ``(output, stage outputs)`` instead of ``output``.
     """
-    graph, _ = _fold(gated, config, features)
-    return graph
-
-
-def twin_path(twin: TwinNorm) -> str:
-    """Where the twin of a norm lives in the adaptive model."""
-    return f"twin_norms.{twin.stage}.{twin.path}"
-
-
-def _fold(
-    gated: GatedGraph, config: SkipConfig, features: bool = False
-) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
-    """The folded graph, and for each of its nodes the node of the super-net it comes from."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(gated.graph, copies)
@@ -154,11 +146,9 @@ def _fold(
     ends = tuple(_unchanging(graph, copies[e], e, gated.facts) for e in gated.ends if features)
     graph.output((output, ends) if features else output)
     origin = {copy: node for node, copy in copies.items()}
-    stands_for: dict[fx.Node, fx.Node] = {}
-    for gate in closed:
-        shortcut, node = copies[gate.shortcut], copies[gate.node]
-        stands_for[node] = stands_for.get(shortcut, shortcut)
-        node.replace_all_uses_with(stands_for[node])
+    stands_for = {copies[node]: copies[other] for node, other in _stand_ins(closed).items()}
+    for node, other in stands_for.items():
+        node.replace_all_uses_with(other)
     for node, twin in gated.twins.items():
         if config.skips(twin.stage):
             copies[node].target = twin_path(twin)
@@ -177,7 +167,20 @@ def _fold(
         users = [copies[user] for user in gate.node.users if copies.get(user) in live]
         if _is_written(gate.node, gated.facts, by={origin[user] for user in users}):
             _give_copy(graph, stands_for[copies[gate.node]], users)
-    return graph, origin
+    return graph
+
+
+def twin_path(twin: TwinNorm) -> str:
+    """Where the twin of a norm lives in the adaptive model."""
+    return f"twin_norms.{twin.stage}.{twin.path}"
+
+
+def _stand_ins(closed: Iterable[Gate]) -> dict[fx.Node, fx.Node]:
+    """For the node of each closed gate what takes its place in the end."""
+    stands_for: dict[fx.Node, fx.Node] = {}
+    for gate in closed:
+        stands_for[gate.node] = stands_for.get(gate.shortcut, gate.shortcut)
+    return stands_for
 
 
 def _facts_after(
@@ -194,12 +197,15 @@ def _facts_after(
         if node in shortcuts:
             pairs = zip(facts[node].storages, facts[shortcuts[node]].storages, strict=False)
             moved |= {old: moved.get(new, new) for old, new in pairs}
-        if node in facts:
-            found[copied] = replace(
-                facts[node],
-                storages=tuple(moved.get(s, s) for s in facts[node].storages),
-                writes=frozenset(moved.get(s, s) for s in facts[node].writes),
+        fact = facts.get(node)
+        if fact is not None and not moved.keys().isdisjoint((*fact.storages, *fact.writes)):
+            fact = replace(
+                fact,
+                storages=tuple(moved.get(s, s) for s in fact.storages),
+                writes=frozenset(moved.get(s, s) for s in fact.writes),
             )
+        if fact is not None:
+            found[copied] = fact
     return found
 
 
@@ -213,12 +219,21 @@ def _give_copy(graph: fx.Graph, value: fx.Node, users: Sequence[fx.Node]) -> Non
 
 
 def _live(
-    nodes: Iterable[fx.Node], facts: Mapping[fx.Node, Fact], ignored: Iterable[fx.Node]
+    nodes: Iterable[fx.Node],
+    facts: Mapping[fx.Node, Fact],
+    ignored: Iterable[fx.Node],
+    stands_for: Mapping[fx.Node, fx.Node] = MappingProxyType({}),
 ) -> Iterable[fx.Node]:
     """The nodes whose value or whose writing is needed for the output.
 
     A node that writes into a tensor is needed as long as that tensor is, even if its own result
     is not used: torch.fx's elimination drops such writes (timm #800).
+
+    Args:
+        nodes: in execution order.
+        facts: what is known of them.
+        ignored: nodes whose writing does not count.
+        stands_for: other nodes whose values are used instead of those of some.
     """
     ignored = set(ignored)
     needed: set[fx.Node] = set()
@@ -229,9 +244,9 @@ def _live(
         if node.op in ("output", "placeholder") or node in needed or writes:
             yield node
             for parent in node.all_input_nodes:
-                needed.add(parent)
-                if parent in facts:
-                    storages.update(facts[parent].storages)
+                needed.add(value := stands_for.get(parent, parent))
+                if value in facts:
+                    storages.update(facts[value].storages)
 
 
 def _unchanging(
