@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ..graph.facts import tensors_in
+from . import shapes
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def log_calls(
     model: nn.Module,
     inputs: tuple[Any, ...],
     tables: Mapping[str, torch.Tensor] | None = None,
+    **arguments: Any,
 ) -> Calls:
     """Run ``model`` once, in its present mode, and write down its calls.
 
@@ -51,6 +53,7 @@ def log_calls(
         model: on any device; on the meta device a run needs no memory and little time.
         inputs: on the device of the model.
         tables: values, on the CPU, of buffers that a conversion made from numbers alone.
+        **arguments: further ones of ``model``, which hold no tensors.
     """
     log = _Log()
     for name, tensor in _named_tensors(model):
@@ -61,7 +64,7 @@ def log_calls(
     for number, tensor in enumerate(tensors_in(inputs)):
         log.name(tensor, f"input {number}")
     with log, torch.set_grad_enabled(model.training):
-        output = model(*inputs)
+        output = model(*inputs, **arguments)
     return Calls((*log.lines, f"return {log.described(output)}"), output)
 
 
@@ -114,7 +117,7 @@ class _Log(TorchDispatchMode):
             return self._make_table(func, args, kwargs)
         words = [self.described(argument) for argument in args]
         words += [f"{key}={self.described(argument)}" for key, argument in kwargs.items()]
-        result = func(*args, **kwargs)
+        result = shapes.run(func, args, kwargs)
         for tensor in _written(func, args, kwargs):
             self._tables.pop(_storage(tensor), None)
         self.lines.append(f"{func}({', '.join(words)}) -> {self.described(result)}")

@@ -27,7 +27,9 @@ def test_resnet50() -> None:
     assert record.wrong == {}
 
 
-@pytest.mark.parametrize(("name", "word"), [("vgg11", "VGG"), ("densenet121", "concatenation")])
+@pytest.mark.parametrize(
+    ("name", "word"), [("vgg11", "without branches"), ("densenet121", "62 concatenations")]
+)
 def test_what_has_nothing_to_skip_is_refused(name: str, word: str) -> None:
     record = examine("timm", name)
     assert record.outcome == "no-residual"
@@ -51,7 +53,7 @@ def test_videos() -> None:
 
 
 def test_what_goes_wrong_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **more: object) -> None:
         raise ValueError("no luck\nat all")
 
     monkeypatch.setattr(structure, "convert", fail)
@@ -63,8 +65,8 @@ def test_what_goes_wrong_is_written_down(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_wrong_super_net_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     convert = structure.convert
 
-    def convert_wrongly(model: object, inputs: object) -> object:
-        adaptive = convert(model, inputs)
+    def convert_wrongly(model: object, inputs: object, plan: object = None) -> object:
+        adaptive = convert(model, inputs, plan=plan)
         adaptive._root.layer1[1].act2.inplace = False  # one call becomes another
         return adaptive
 
