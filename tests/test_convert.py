@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Callable
 
 import pytest
 import timm
 import torch
+from timm.utils.model import reparameterize_model
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.utils._pytree import tree_leaves
 
 import subpath
 from families import Network
@@ -374,3 +377,72 @@ def test_a_sub_network_that_decides_by_sizes_refuses_other_sizes() -> None:
     adaptive = subpath.convert(TOYS["padded"].build(), torch.zeros(2, 3, 8, 8))
     with pytest.raises(AssertionError, match=r"shape \[2, 3, 8, 8\].*example_input"):
         adaptive.subnet("TF")(torch.zeros(2, 3, 16, 16))
+
+
+def _naflexvit() -> nn.Module:
+    return timm.create_model("naflexvit_base_patch16_gap", embed_dim=32, num_heads=2, depth=4)
+
+
+def _patches() -> dict[str, torch.Tensor]:
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    places = torch.stack([rows, columns], -1).reshape(1, 16, 2).expand(2, -1, -1)
+    valid = torch.ones(2, 16, dtype=torch.bool)
+    return {"patches": torch.randn(2, 16, 768), "patch_coord": places, "patch_valid": valid}
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs", "depths"),
+    [
+        (lambda: timm.create_model("resnet18", features_only=True), (), [2, 2, 2, 2]),
+        (lambda: timm.create_model("resnet18", num_classes=0), (), [2, 2, 2, 2]),
+        (_naflexvit, (), [2, 2]),
+        (_naflexvit, tuple(_patches().values()), [2, 2]),
+        (_naflexvit, (_patches(),), [2, 2]),
+        (
+            lambda: timm.create_model("hiera_tiny_224", img_size=64, embed_dim=32),
+            (torch.randn(2, 3, 64, 64), torch.tensor([[1, 0, 1, 0], [0, 1, 1, 0]]).bool()),
+            [2, 7, 2],
+        ),
+    ],
+    ids=["features", "no classifier", "image", "patches", "dict of patches", "image and mask"],
+)
+def test_other_inputs_and_outputs(
+    make: Callable[[], nn.Module], inputs: tuple[object, ...], depths: list[int]
+) -> None:
+    torch.manual_seed(0)
+    model = make().eval()
+    inputs = inputs or (torch.randn(2, 3, 64, 64),)
+    adaptive = subpath.convert(model, inputs)
+    assert [len(stage.blocks) for stage in adaptive.stages] == depths
+    with torch.no_grad():
+        expected, got = tree_leaves(model(*inputs)), tree_leaves(adaptive(*inputs))
+        skipped = tree_leaves(adaptive(*inputs, skip="T" * len(depths)))
+    assert all(torch.equal(one, two) for one, two in zip(expected, got, strict=True))
+    assert [x.shape for x in skipped] == [x.shape for x in expected]
+
+
+@pytest.mark.parametrize("name", ["fastvit_t8", "repvit_m0_9", "repghostnet_050"])
+def test_before_and_after_reparameterisation(name: str) -> None:
+    torch.manual_seed(0)
+    model, images = timm.create_model(name).eval(), torch.randn(2, 3, 64, 64)
+    merged = reparameterize_model(model)
+    before, after = subpath.convert(model, images), subpath.convert(merged, images)
+    assert [s.skippable for s in before.stages] == [s.skippable for s in after.stages]
+    with torch.no_grad():
+        for one, two in ((before, model), (after, merged)):
+            assert torch.equal(one(images), two(images))
+        base_net = "T" * len(before.stages)
+        assert torch.allclose(
+            before(images, skip=base_net), after(images, skip=base_net), atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "before"), [("repvgg_a0", "through a norm"), ("mobileone_s0", "through a norm")]
+)
+def test_networks_that_reparameterise_to_one_path_are_refused(name: str, before: str) -> None:
+    model, images = timm.create_model(name).eval(), torch.zeros(2, 3, 64, 64)
+    with pytest.raises(NoResidualError, match=before):
+        subpath.convert(model, images)
+    with pytest.raises(NoResidualError, match="one path without branches"):
+        subpath.convert(reparameterize_model(model), images)

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ..graph.facts import tensors_in
 from ..graph.read import read_opened
 from ..plan import Plan
 from .gates import GatedGraph, add_gates
 
-Shapes = tuple[tuple[int, ...] | None, ...]
+Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -55,32 +56,41 @@ def add_constants(root: nn.Module, graphs: Mapping[bool, GatedGraph]) -> None:
 
 
 def shapes_of(inputs: tuple[Any, ...]) -> Shapes:
-    """The shape of each input that is a tensor."""
-    return tuple(tuple(x.shape) if isinstance(x, torch.Tensor) else None for x in inputs)
+    """The shape of each tensor in the inputs."""
+    return tuple(tuple(tensor.shape) for tensor in tensors_in(inputs))
 
 
-def check_shapes(graph: fx.Graph, shapes: Shapes, any_batch: bool) -> None:
+def check_shapes(graph: fx.Graph, inputs: tuple[Any, ...], any_batch: bool) -> None:
     """Let ``graph`` refuse inputs of other shapes than it was made for.
 
     Args:
         graph: a straight-line graph; it is changed.
-        shapes: those it was made for.
+        inputs: some that it was made for.
         any_batch: whether the first dimension may differ.
     """
-    first = 1 if any_batch else 0
     placeholders = list(graph.find_nodes(op="placeholder"))
-    for node, shape in zip(placeholders, shapes, strict=True):
-        if shape is None:
-            continue
-        expected = shape[first:]
-        message = (
-            f"expected inputs of the shape {list(shape)}"
-            f"{', or with another batch size' if any_batch else ''}: this network decides by "
-            "sizes, and its sub-network was made for these. Make another with "
-            "subnet(skip, example_input=...)"
-        )
-        with graph.inserting_before(placeholders[-1].next):
-            whole = graph.call_function(getattr, (node, "shape"))
-            got = graph.call_function(operator.getitem, (whole, slice(first, None)))
-            equal = graph.call_function(operator.eq, (got, expected))
-            graph.call_function(torch._assert, (equal, message))
+    with graph.inserting_before(placeholders[-1].next):
+        for node, value in zip(placeholders, inputs, strict=True):
+            if isinstance(value, dict):
+                for key, item in value.items():
+                    _check_shape(
+                        graph, graph.call_function(operator.getitem, (node, key)), item, any_batch
+                    )
+            else:
+                _check_shape(graph, node, value, any_batch)
+
+
+def _check_shape(graph: fx.Graph, node: fx.Node, value: Any, any_batch: bool) -> None:
+    if not isinstance(value, torch.Tensor):
+        return
+    first, shape = (1 if any_batch else 0), tuple(value.shape)
+    message = (
+        f"expected inputs of the shape {list(shape)}"
+        f"{', or with another batch size' if any_batch else ''}: this network decides by sizes, "
+        "and its sub-network was made for these. Make another with "
+        "subnet(skip, example_input=...)"
+    )
+    whole = graph.call_function(getattr, (node, "shape"))
+    got = graph.call_function(operator.getitem, (whole, slice(first, None)))
+    equal = graph.call_function(operator.eq, (got, shape[first:]))
+    graph.call_function(torch._assert, (equal, message))

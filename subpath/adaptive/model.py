@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.utils._pytree import tree_map_only
 
 from ..errors import SubpathError
 from ..plan import Plan, StagePlan
@@ -158,7 +159,7 @@ class AdaptiveModel(nn.Module):
         gated = self._graphs_for(inputs)[self.training]
         graph = fold(gated, config)
         if gated.by_size:
-            check_shapes(graph, shapes_of(inputs), self._any_batch(gated, inputs))
+            check_shapes(graph, inputs, self._any_batch(gated, inputs))
         original = {twin_path(twin): twin.path for twin in gated.twins.values()}
         parts: dict[str, Any] = {}
         for node in graph.nodes:
@@ -251,10 +252,11 @@ class AdaptiveModel(nn.Module):
 
     def _any_batch(self, gated: GatedGraph, inputs: tuple[Any, ...]) -> bool:
         """Whether the graph for ``inputs`` also holds for other batch sizes."""
-        larger = tuple(
-            x.new_empty((x.shape[0] + 1, *x.shape[1:])) if isinstance(x, torch.Tensor) else x
-            for x in inputs
-        )
+
+        def with_one_more(x: torch.Tensor) -> torch.Tensor:
+            return x.new_empty((x.shape[0] + 1, *x.shape[1:]))
+
+        larger = tree_map_only(torch.Tensor, with_one_more, inputs)
         return str(self._graphs_for(larger)[self.training].graph) == str(gated.graph)
 
     def _positional(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

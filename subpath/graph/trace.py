@@ -86,7 +86,7 @@ def trace(
     copy = shape_copy(model).train(training)
     own = frozenset(vars(copy))
     sizes = Sizes(copy, on_meta(inputs))
-    tracer = _Tracer(len(inputs), is_leaf, opaque_functions, sizes)
+    tracer = _Tracer(inputs, is_leaf, opaque_functions, sizes)
     try:
         with torch.device("cpu"):  # tensors that a forward makes from numbers alone are real
             graph = tracer.trace(copy)
@@ -188,7 +188,7 @@ class _Tracer(fx.Tracer):
 
     def __init__(
         self,
-        inputs: int,
+        inputs: tuple[Any, ...],
         is_leaf: Callable[[str, nn.Module], bool],
         opaque_functions: Collection[Callable[..., Any]],
         sizes: Sizes,
@@ -214,8 +214,14 @@ class _Tracer(fx.Tracer):
         concrete_args: Any = None,
     ) -> tuple[Callable[..., Any], list[Any]]:
         """Placeholders for the example inputs alone; every other argument keeps its default."""
-        names = _positional_names(root_fn, self._inputs)
-        return root_fn, [self.root, *(self.create_proxy("placeholder", n, (), {}) for n in names)]
+        names = _positional_names(root_fn, len(self._inputs))
+        proxies = [self.create_proxy("placeholder", name, (), {}) for name in names]
+        # A forward may ask whether it is given a dict (timm's NaFlexVit): it gets a real one.
+        given: list[Any] = list(proxies)
+        for i, example in enumerate(self._inputs):
+            if isinstance(example, dict):
+                given[i] = {key: given[i][key] for key in example}
+        return root_fn, [self.root, *given]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name in self.opaque or self._is_leaf(module_qualified_name, m)
