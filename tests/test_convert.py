@@ -431,10 +431,9 @@ def test_before_and_after_reparameterisation(name: str) -> None:
     with torch.no_grad():
         for one, two in ((before, model), (after, merged)):
             assert torch.equal(one(images), two(images))
-        base_net = "T" * len(before.stages)
-        assert torch.allclose(
-            before(images, skip=base_net), after(images, skip=base_net), atol=1e-4
-        )
+        if name != "repvit_m0_9":  # its token mixer's shortcut is merged into a convolution
+            one, two = (m(images, skip="T" * len(m.stages)) for m in (before, after))
+            assert torch.allclose(one, two, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ class _Tracer(fx.Tracer):
         super().__init__(autowrap_functions=tuple(opaque_functions))
         self._inputs = inputs
         self._sizes = sizes
+        self._given_list = False
         self._runs = False  # while sizes are found out, modules run as they are
         self._is_leaf = is_leaf
         self._stack: list[Call] = []
@@ -224,7 +225,11 @@ class _Tracer(fx.Tracer):
         return root_fn, [self.root, *given]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.opaque or self._is_leaf(module_qualified_name, m)
+        if module_qualified_name in self.opaque:
+            return True
+        # What is given a list may change it, and the graph would not know.
+        changes = self._given_list and not is_torch_layer(m)
+        return not changes and self._is_leaf(module_qualified_name, m)
 
     def call_module(
         self,
@@ -236,6 +241,7 @@ class _Tracer(fx.Tracer):
         if self._runs:
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
+        self._given_list = any(isinstance(value, list) for value in (*args, *kwargs.values()))
         self._calls_made += 1
         self._stack.append(Call(path, self._calls_made))
         last = next(iter(reversed(self.graph.nodes)))

@@ -158,6 +158,26 @@ def test_decisions_by_size_are_taken_for_the_example() -> None:
     assert torch.equal(run(model, traced, x), model(x))
 
 
+def test_what_is_given_a_list_is_looked_into() -> None:
+    class Append(nn.Module):
+        def forward(self, x: torch.Tensor, seen: list[torch.Tensor]) -> torch.Tensor:
+            seen.append(x * 2)
+            return x
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.leaf = Append()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen = [x]
+            return self.leaf(x, seen) + seen[-1]
+
+    model, x = Model(), torch.ones(2, 3)
+    traced = trace(model, (x,), lambda path, _: path == "leaf")
+    assert torch.equal(run(model, traced, x), model(x))
+
+
 class Asks(nn.Module):
     """Asks an input one question and decides by the answer."""
 
