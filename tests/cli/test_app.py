@@ -241,7 +241,7 @@ def test_a_file_of_weights_must_fit(command: Command, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["inspect", "resnet999"], "'resnet999'"),
-        (["inspect", "vgg11", "--input-size", "3,64,64"], "VGG"),
+        (["inspect", "vgg11", "--input-size", "3,64,64"], "one path without branches"),
         (["inspect", "no_such_module:f"], "no_such_module"),
         (["inspect", "torchvision.models:no_such_model"], "no_such_model"),
         (["inspect", "torchvision.models:resnet18"], "--input-size"),
