@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from .. import zoo
 from ..adaptive.model import AdaptiveModel
 from ..convert import convert
-from ..errors import ModelError, SubpathError
+from ..errors import ModelError
 from ..skip import SkipConfig
-from .asking import OriginalRefusesError, original_runs, said
+from .equality import tensors_of
 
 SIZES = (64, 96, 128, 160, 192, 224, 256)
 
@@ -65,22 +65,13 @@ def make_subject(library: zoo.Library, name: str) -> Subject:
         SubpathError: it cannot be made, run or converted.
     """
     device = "meta" if _runs(library, name, {}, None, "meta") else "cpu"
-    refusal: Exception = OriginalRefusesError("it does not run")
-    for arguments, shape in _candidates(library, name, device):
-        if not _runs(library, name, arguments, shape, device):
-            continue
-        arguments = _demanding(library, name, arguments, shape, device)
-        original = make_original(library, name, arguments)
-        images = noise((2, *shape))
-        try:
-            with original_runs(), torch.no_grad():
-                original(images)
-            adaptive = convert(original, images)
-        except (OriginalRefusesError, SubpathError) as error:
-            refusal = error
-            continue
-        return Subject(library, name, arguments, shape, device, original, adaptive)
-    raise ModelError(f"got {name}, for which no input was found that it takes: {said(refusal)}")
+    arguments, shape = smallest_input(library, name, device)
+    for argument, value in library.demanding.items():
+        if _runs(library, name, {**arguments, argument: value}, shape, device):
+            arguments[argument] = value
+    original = make_original(library, name, arguments)
+    adaptive = convert(original, noise((2, *shape)))
+    return Subject(library, name, arguments, shape, device, original, adaptive)
 
 
 def smallest_input(
@@ -103,14 +94,13 @@ def make_original(
     """The network in eval mode, with seeded weights; none of them is left at a value that hides.
 
     Layer scales, gates and last norms start at zero or nearly so, and all norms alike: the branch
-    behind them could be wrong, or one norm stand for another, and nobody would see it.
+    behind them could be wrong, or one norm stand for another, and nobody would see it. Buffers
+    that are not saved stay as they are.
     """
     torch.manual_seed(seed)
     model = library.make(name, **arguments)
     with torch.no_grad():
-        for (
-            tensor
-        ) in model.state_dict().values():  # other buffers are not loaded, so they must stay
+        for tensor in model.state_dict().values():
             if tensor.is_floating_point() and tensor.numel() and _hides(tensor):
                 tensor.add_(torch.rand_like(tensor) * 0.2)
     return model.eval()
@@ -140,21 +130,6 @@ def _candidates(
     yield {}, own
 
 
-def _demanding(
-    library: zoo.Library,
-    name: str,
-    arguments: dict[str, Any],
-    shape: tuple[int, ...],
-    device: str,
-) -> dict[str, Any]:
-    """The arguments, and those of the library's demanding ones that the network takes."""
-    for argument, value in library.demanding.items():
-        more = {**arguments, argument: value}
-        if _runs(library, name, more, shape, device):
-            arguments = more
-    return arguments
-
-
 def _runs(
     library: zoo.Library,
     name: str,
@@ -162,16 +137,18 @@ def _runs(
     shape: tuple[int, ...] | None,
     device: str,
 ) -> bool:
-    """Whether the network takes these arguments and this input, in eval and in train mode."""
+    """Whether the network takes these arguments and this input, and learns from it."""
     try:
-        with torch.device(device), torch.no_grad():
+        with torch.device(device):
             model = library.make(name, **arguments)
             if shape is None:
                 (images,) = library.inputs(name, model)
             else:
                 images = torch.zeros(2, *shape)
-            for training in (False, True):
-                model.train(training)(images)
+            with torch.no_grad():
+                model.eval()(images)
+            outputs = tensors_of(model.train()(images))
+            torch.stack([output.float().mean() for output in outputs]).sum().backward()
     except Exception:  # a network may refuse in any way
         return False
     return True
