@@ -29,17 +29,19 @@ def step(model: nn.Module, images: Tensor, **arguments: Any) -> dict[str, Tensor
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
     torch.manual_seed(3)
-    outputs = tensors_of(model(images, **arguments))
-    loss = torch.stack([out.float().square().mean() for out in outputs]).sum()
-    loss.backward()
-    found = {"loss": loss.detach()}
-    for name, buffer in model.named_buffers():
-        found[f"buffer {name}"] = buffer.clone()
-        buffer.copy_(buffers[name])
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None:
-            found[f"gradient of {name}"] = parameter.grad
-    model.eval().zero_grad()
+    try:
+        outputs = tensors_of(model(images, **arguments))
+        loss = torch.stack([out.float().square().mean() for out in outputs]).sum()
+        loss.backward()
+        found = {"loss": loss.detach()}
+        found |= {f"buffer {n}": buffer.clone() for n, buffer in model.named_buffers()}
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                found[f"gradient of {name}"] = parameter.grad
+    finally:  # the next question is asked of the same model
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+        model.eval().zero_grad()
     return found
 
 
