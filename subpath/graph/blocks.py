@@ -182,13 +182,10 @@ def _updates_one_vector(tree: CallTree, block: Block) -> bool:
     """Whether all that the block adds to is one vector, though more flows in: a class token."""
     shape = tree.residual.shape
     adds = [shape(unit.add) or () for path in block.paths for unit in path.units]
-    inputs = [
-        shape(p) or () for n in block.nodes for p in n.all_input_nodes if p not in block.nodes
-    ]
+    streams = [shape(stream) or () for stream in tree.streams_into(block.nodes)]
     numbers = max(prod(add[1:]) for add in adds)
-    return numbers == max(max(add[1:]) for add in adds) and any(
-        len(given) > 1 and prod(given[1:]) > numbers for given in inputs
-    )
+    one_vector = numbers == max(max(add[1:]) for add in adds)
+    return one_vector and any(prod(stream[1:]) > numbers for stream in streams)
 
 
 def _repeating(tree: CallTree, owner: Call | None, units: Sequence[Unit]) -> list[Block]:
