@@ -311,7 +311,9 @@ class _Tracer(fx.Tracer):
         try:
             return question(node, *more)
         except Exception as error:  # modules run here, which may raise anything
-            raise TraceError("control flow on the values of tensors") from error
+            raise TraceError(
+                "got control flow on the values of a tensor; expected none, or decisions by sizes"
+            ) from error
         finally:
             self._runs = False
 
