@@ -64,9 +64,10 @@ def convert(
             batch first (use a batch of two or more); timm models need none.
         plan: cut as this plan says (from an earlier ``model.plan``); excludes the rest.
         groups: into how many stages an isotropic network (ViT) is cut; default 4.
-        skippable: how many blocks at the end of each stage are skippable: a number, a share of
-            the stage's blocks below 1.0, or a list with one of these for each stage of more than
-            one block; by default ``n - ceil(n / 2)`` of ``n`` blocks.
+        skippable: how many blocks at the end of each stage (of each row of blocks, where several
+            lie on parallel branches) are skippable: a number, a share of the blocks below 1.0, or
+            a list with one of these for each stage of more than one block; by default
+            ``n - ceil(n / 2)`` of ``n`` blocks.
         blocks: the exact blocks to make skippable, by module path, instead of ``skippable``.
         twin_norms: ``"mandatory"`` gives the norms of mandatory sub-paths a twin, but not those
             in projection shortcuts (as published); ``"all"`` every norm outside the skippable

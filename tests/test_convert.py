@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 
 import subpath
+import toys
 from families import Network
 from subpath.adaptive.model import AdaptiveModel
 from subpath.errors import (
@@ -445,3 +446,23 @@ def test_networks_that_reparameterise_to_one_path_are_refused(name: str, before:
         subpath.convert(model, images)
     with pytest.raises(NoResidualError, match="one path without branches"):
         subpath.convert(reparameterize_model(model), images)
+
+
+def test_parallel_rows_are_skipped_together() -> None:
+    torch.manual_seed(0)
+    model, images = toys.Parallel(2, 4).eval(), torch.randn(2, 3, 8, 8)
+    adaptive = subpath.convert(model, images)
+    first, second = adaptive.stages
+    assert first.skippable == tuple(f"mixes.0.branches.{b}.{i}" for b in (0, 1) for i in (2, 3))
+    assert len(second.skippable) == 4
+    for config in adaptive.skip_configs():
+        skipped = [
+            block
+            for letter, stage in zip(config, adaptive.stages, strict=True)
+            for block in stage.skippable
+            if letter == "T"
+        ]
+        by_hand = toys.taken_out(model, skipped)
+        assert torch.equal(adaptive(images, skip=config), by_hand(images))
+    one_each = subpath.plan(model, images, skippable=1)
+    assert [len(stage.skippable) for stage in one_each.stages] == [2, 2]
