@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import operator
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -268,6 +269,11 @@ class _Tracer(fx.Tracer):
         if node.op == "placeholder":
             self._sizes.add_input(node)
         return node
+
+    def create_arg(self, a: Any) -> Any:
+        if type(a) is OrderedDict:  # torch.fx would make a plain dict of it
+            return self.create_proxy("call_function", OrderedDict, ([*a.items()],), {}).node
+        return super().create_arg(a)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if self._runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
@@ -176,6 +177,18 @@ def test_what_is_given_a_list_is_looked_into() -> None:
     model, x = Model(), torch.ones(2, 3)
     traced = trace(model, (x,), lambda path, _: path == "leaf")
     assert torch.equal(run(model, traced, x), model(x))
+
+
+def test_an_ordered_dict_stays_one() -> None:
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> OrderedDict[str, torch.Tensor]:
+            return OrderedDict(out=x * 2, aux=x)
+
+    model, x = Model(), torch.ones(2, 3)
+    got = run(model, open_all(model, x), x)
+    assert type(got) is OrderedDict
+    assert list(got) == ["out", "aux"]
+    assert torch.equal(got["out"], x * 2)
 
 
 class Asks(nn.Module):
