@@ -94,15 +94,19 @@ def pair_of(library: str, name: str, tell: Tell) -> Pair:
         return _pair("meta", library, name, tell)
     except NoResidualError:
         raise
-    except (ModelError, TraceError):  # it computes with values
+    except TraceError:  # it computes with values
         return _pair("cpu", library, name, tell)
 
 
 def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
     known = zoo.library(library)
     tell("making")
+    try:
+        with torch.device(device):
+            model = known.make(name).eval()
+    except ModelError:  # making it computes with values (torchvision's RegNets)
+        model = known.make(name).eval().to(device)
     with torch.device(device):
-        model = known.make(name).eval()
         inputs = known.inputs(name, model)
     if device == "cpu":
         inputs = tuple(noise(tuple(x.shape)) for x in inputs)
