@@ -125,14 +125,14 @@ def _counted(records: Sequence[Record]) -> str:
 def _family(name: str, records: Sequence[Record]) -> tuple[str, ...]:
     outcomes = Counter(record.outcome for record in records)
     example = smallest(records)
-    refused = dict.fromkeys(_short(r.reason) for r in records if r.outcome == "no-residual")
+    refused = dict.fromkeys(_cause(r.reason) for r in records if r.outcome == "no-residual")
     return (
         name,
         str(len(records)),
         *(str(outcomes[outcome] or "") for outcome in OUTCOMES),
         f"{_title(example)}: {example.depths}" if example else "",
         _span([record.ratio for record in records if record.ratio is not None]),
-        "; ".join(list(refused)[:2]) + ("; ..." if len(refused) > 2 else ""),
+        "; ".join(refused),
     )
 
 
@@ -151,6 +151,11 @@ def _short(reason: str) -> str:
     """What was found, without what was expected and what to try."""
     found = re.search(r"Found (.+?)(?:\. |$)", reason)
     return _plain(found[1] if found else reason.partition(". ")[0])
+
+
+def _cause(reason: str) -> str:
+    """The same without numbers, which differ from network to network."""
+    return re.sub(r"\b\d+ ", "", _short(reason).rpartition(": ")[2])
 
 
 def _answers(records: Sequence[Record]) -> str:

@@ -38,7 +38,7 @@ REFUSED = replace(
     name="dense",
     family="dense",
     outcome="no-residual",
-    reason="got a network. Found 12 concatenations. Try another.",
+    reason="got a network. Found 1 addition: 12 branches are concatenated. Try another.",
     stages=(),
     gmacs_super=None,
     gmacs_base=None,
@@ -66,7 +66,7 @@ def test_a_row_for_each_family() -> None:
     row = cells(families, "net")
     assert row[:7] == ["net", "3", "2", "", "1", "`net_small`: 2-4", "50% to 75%"]
     row = cells(families, "dense")
-    assert row == ["dense", "1", "", "1", "", "", "", "12 concatenations"]
+    assert row == ["dense", "1", "", "1", "", "", "", "branches are concatenated"]
 
 
 def test_checks_are_counted_and_failures_named() -> None:
@@ -91,7 +91,9 @@ def test_parity_check_by_check() -> None:
 def test_every_refusal_and_failure_has_its_reason() -> None:
     text = page(RECORDS)
     refused = text.partition("### timm: refused")[2].partition("##")[0]
-    assert refused.split("\n")[2] == "- dense: found 12 concatenations (`dense`)"
+    assert refused.split("\n")[2] == (
+        "- dense: found 1 addition: 12 branches are concatenated (`dense`)"
+    )
     failed = text.partition("### timm: failed")[2].partition("##")[0]
     assert failed.split("\n")[2] == r"- net: it \*hung\* (`net_broken`)"
 
