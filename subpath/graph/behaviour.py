@@ -22,12 +22,13 @@ Probe = Callable[[torch.Tensor], Any]
 def is_normalisation(module: nn.Module) -> bool:
     """Whether ``module`` is a normalisation layer with weights or statistics of its own.
 
-    It is one if all its own tensors are vectors over channels, its children have none, and its
-    output does not change when a large input is scaled. So layer scale, global response
-    normalisation, activations with weights and frozen batch norms are none.
+    It is one if all its own tensors are vectors over channels, its children have none or are
+    normalisations too (a batch norm with a second one for a part of the batch), and its output
+    does not change when a large input is scaled. So layer scale, global response normalisation,
+    activations with weights and frozen batch norms are none.
     """
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-    if not own or any(True for child in module.children() for _ in _tensors(child)):
+    if not own or not all(_holds_only_normalisations(child) for child in module.children()):
         return False
     if any(max(t.shape, default=1) != t.numel() for t in own):
         return False
@@ -50,6 +51,13 @@ def is_normalisation(module: nn.Module) -> bool:
             small, torch.zeros_like(small)
         )
     return False
+
+
+def _holds_only_normalisations(module: nn.Module) -> bool:
+    """Whether all tensors of ``module``, if it has any, are those of normalisation layers."""
+    if [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+        return is_normalisation(module)
+    return all(_holds_only_normalisations(child) for child in module.children())
 
 
 @dataclass(frozen=True)

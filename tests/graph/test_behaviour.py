@@ -84,9 +84,6 @@ NORM_FILES = ("norm", "norm_act", "evo_norm", "filter_response_norm", "split_bat
 NO_TIMM_NORMS = {
     "FrozenBatchNormAct2d",  # its statistics never change
 }
-UNSEEN = {
-    "SplitBatchNorm2d": "its second batch norm is a child with tensors of its own",
-}
 
 
 def _timm_norms() -> list[object]:
@@ -100,14 +97,7 @@ def _timm_norms() -> list[object]:
         and c.__module__.rpartition(".")[2] in NORM_FILES
         and c.__name__ not in NO_TIMM_NORMS
     ]
-    return [
-        pytest.param(
-            c,
-            id=c.__name__,
-            marks=[pytest.mark.xfail(reason=UNSEEN[c.__name__])] if c.__name__ in UNSEEN else [],
-        )
-        for c in dict.fromkeys(found)
-    ]
+    return [pytest.param(c, id=c.__name__) for c in dict.fromkeys(found)]
 
 
 def test_timm_has_the_norms_that_the_sweep_is_for() -> None:
