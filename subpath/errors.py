@@ -59,5 +59,9 @@ class MeasureError(SubpathError):
     """A number cannot be measured."""
 
 
+class ChoiceError(SubpathError):
+    """No skip config fits a budget, or a table of measurements does not say what it should."""
+
+
 class SweepError(SubpathError):
     """A sweep over many networks cannot begin or go on."""

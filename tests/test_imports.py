@@ -20,7 +20,7 @@ PACKAGE = ROOT / "subpath"
 # Rooms on one line do not import each other, but for those named in BESIDE.
 ORDER = [
     {"errors", "skip"},
-    {"graph"},
+    {"graph", "choice"},
     {"plan"},
     {"adaptive"},
     {"convert", "zoo", "maker"},
@@ -40,8 +40,8 @@ LIBRARIES = {
     "networkx": {"graph", "plan"},
     "PIL": {"finetune"},  # comes with torchvision
     "typer": {"cli"},
-    "pydantic": {"finetune"},
-    "pydantic_core": {"finetune"},  # comes with pydantic
+    "pydantic": {"checkpoint", "finetune"},
+    "pydantic_core": {"checkpoint", "finetune"},  # comes with pydantic
     "yaml": {"finetune"},
     "safetensors": {"checkpoint", "finetune"},
     "sklearn": {"finetune"},
