@@ -16,6 +16,7 @@ from torch import nn
 import subpath
 from subpath import checkpoint, zoo
 from subpath.checkpoint import Architecture
+from subpath.checkpoint.files import digest
 from subpath.errors import CheckpointError
 from toys import PostActivation, randomise
 
@@ -83,10 +84,10 @@ def put_weights(directory: Path, tensors: dict) -> None:
     """Other weights, with a digest that fits them."""
     weights_of(directory).unlink()
     save_file(tensors, directory / "new")
-    digest = checkpoint._digest(directory / "new")
-    name = f"model-{digest[:12]}.safetensors"
+    sha256 = digest(directory / "new")
+    name = f"model-{sha256[:12]}.safetensors"
     (directory / "new").rename(directory / name)
-    rewrite(directory, weights=name, sha256=digest)
+    rewrite(directory, weights=name, sha256=sha256)
 
 
 def test_load_gives_back_the_same_model(saved):

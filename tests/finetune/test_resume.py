@@ -221,7 +221,7 @@ def test_a_full_disk_after_an_epoch_and_at_the_end(stopped, monkeypatch, what):
         if what == "append_to_log":
             patch.setattr(training, what, full)
         else:
-            patch.setattr(checkpoint, "save_file", full)
+            patch.setattr(checkpoint.writing, "save_file", full)
         with pytest.raises(SubpathError, match="No space left on device"):
             finetune(read, run, resume=True)
     finetune(read, run, resume=True)

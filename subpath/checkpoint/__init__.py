@@ -1,0 +1,24 @@
+"""Save and load an adaptive model: safetensors weights and one readable JSON file, no pickle."""
+
+from .files import write_atomically
+from .format import DESCRIPTION, FORMAT_VERSION, Architecture, Description
+from .original import load_original, original_state_dict
+from .reading import load, read_description
+from .state import check_keys
+from .weights import read_weights
+from .writing import save
+
+__all__ = [
+    "DESCRIPTION",
+    "FORMAT_VERSION",
+    "Architecture",
+    "Description",
+    "check_keys",
+    "load",
+    "load_original",
+    "original_state_dict",
+    "read_description",
+    "read_weights",
+    "save",
+    "write_atomically",
+]

@@ -1,0 +1,130 @@
+"""Give back the model that was saved; a directory may be anyone's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..adaptive.model import AdaptiveModel
+from ..convert import convert
+from ..errors import CheckpointError, ConversionError, ModelError
+from .architecture import with_data, without_data
+from .files import check_inside, digest
+from .fit import unfit
+from .format import DESCRIPTION, Description
+from .schema import check
+from .state import check_keys, together
+from .strict_json import read_json
+from .versions import written_with
+from .weights import read_weights
+
+
+def load(
+    directory: str | os.PathLike[str],
+    model: nn.Module | None = None,
+    example_input: Any = None,
+) -> AdaptiveModel:
+    """Give back the adaptive model that :func:`save` wrote, in eval mode.
+
+    No code is imported because a file names it: a network that is none of timm's must be given.
+    Nothing of the size that a file asks for is made before it is known to be that of the weights.
+
+    Args:
+        directory: where it was saved.
+        model: a fresh original, unconverted; default: made by timm from the saved name.
+        example_input: to trace the network with; default: zeros of the saved input size.
+
+    Raises:
+        CheckpointError: files are missing, damaged or foreign, or do not belong to this network;
+            every block, norm and key that does not fit is named.
+    """
+    return read_model(Path(directory), Path(directory), model, example_input)
+
+
+def read_model(
+    folder: Path, root: Path, model: nn.Module | None = None, example_input: Any = None
+) -> AdaptiveModel:
+    """As :func:`load`, from a directory whose files may be links to others in ``root``.
+
+    Raises:
+        CheckpointError: as there.
+    """
+    description = _read(folder, root)
+    tensors = _tensors(folder, root, description)
+    made = description.architecture
+    own = model is None
+    if model is None:
+        if made is None or not made.is_timm:
+            raise CheckpointError(
+                f"got {'no architecture' if made is None else f'the architecture {made.name!r}'} "
+                f"in {folder / DESCRIPTION}; expected a timm name, the only kind that is built "
+                "from a file. Make the original network and call "
+                "subpath.load(directory, model=network)"
+            )
+        model = without_data(made, tensors)
+    problems = unfit(model, description.plan, tensors, any_precision=own)
+    if problems:
+        raise CheckpointError(
+            f"got the model in {folder}, which does not fit this {type(model).__name__}; expected "
+            "the network that it was made from, with the same modules, keys, shapes and dtypes. "
+            f"{'; '.join(problems)}. {written_with(description.libraries)}"
+        )
+    if own:
+        assert made is not None
+        model = with_data(made, tensors)
+    if example_input is None and description.input_size is not None:
+        dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+        example_input = torch.zeros(2, *description.input_size, dtype=dtype)
+    try:
+        adaptive = convert(model, example_input, plan=description.plan)
+    except (ConversionError, ModelError) as error:
+        raise CheckpointError(
+            f"got a plan in {folder / DESCRIPTION} that does not fit the network: {error}. "
+            f"{written_with(description.libraries)}"
+        ) from error
+    check_keys(adaptive.state_dict(), tensors, f"the weights in {folder}")
+    adaptive.load_state_dict(tensors)
+    return adaptive.eval()
+
+
+def read_description(directory: str | os.PathLike[str]) -> Description:
+    """What ``subpath.json`` in ``directory`` says.
+
+    Raises:
+        CheckpointError: it is not there, or is not such a file; every problem is named.
+    """
+    return _read(Path(directory), Path(directory))
+
+
+def _read(folder: Path, root: Path) -> Description:
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise CheckpointError(
+            f"got {folder}, which holds no {DESCRIPTION}; expected a directory that "
+            "subpath.save or `subpath finetune` wrote"
+        )
+    check_inside(path, root)
+    try:
+        return check(read_json(path))
+    except (OSError, ValueError, ConversionError) as error:
+        raise CheckpointError(
+            f"got a file {path} that cannot be read ({error}); expected the JSON that "
+            "subpath.save writes"
+        ) from error
+
+
+def _tensors(folder: Path, root: Path, description: Description) -> dict[str, Tensor]:
+    path = folder / description.weights
+    if not path.is_file():
+        raise CheckpointError(f"got {folder} without {path.name}, which its {DESCRIPTION} names")
+    check_inside(path, root)
+    if digest(path) != description.sha256:
+        raise CheckpointError(
+            f"got a damaged weights file {path}: its SHA-256 is not the one in {DESCRIPTION}; "
+            "expected the file as it was written. Copy it again, or train again"
+        )
+    return together(read_weights(path), description.shared)

@@ -1,0 +1,136 @@
+"""What may stand at each place of ``subpath.json``, in the strict sense: no type is converted.
+
+Every problem is found at once, with its place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from ..plan import Plan
+from .format import FORMAT_VERSION, Architecture, Description, weights_name
+from .state import shown
+
+_Name = Annotated[str, StringConstraints(min_length=1)]
+_Version = Annotated[str, StringConstraints(pattern=r"^[\w.+!-]{1,100}$")]
+_Size = Annotated[int, Field(ge=1, le=2**31)]
+_Shape = Annotated[tuple[_Size, ...], Field(max_length=8)]
+
+# An example input of this many numbers would be a picture of 3344 by 3344.
+_MAX_INPUT = 2**25
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class _Stage(_Strict):
+    name: _Name
+    blocks: Annotated[tuple[_Name, ...], Field(min_length=1)]
+    skippable: Annotated[tuple[_Name, ...], Field(min_length=1)]
+    output_shape: _Shape
+    channel_dim: Annotated[int, Field(ge=-1, le=8)]
+
+    @model_validator(mode="after")
+    def _skips_some_of_its_blocks(self) -> _Stage:
+        strange = set(self.skippable) - set(self.blocks)
+        if strange or len(set(self.blocks)) != len(self.blocks):
+            raise ValueError("expected different blocks, and skippable ones among them")
+        return self
+
+
+class _Twin(_Strict):
+    path: _Name
+    stage: Annotated[int, Field(ge=0)]
+
+
+class _Opaque(_Strict):
+    path: _Name
+    reason: str
+
+
+class _Plan(_Strict):
+    stages: Annotated[tuple[_Stage, ...], Field(min_length=1)]
+    twin_norms: tuple[_Twin, ...]
+    opened: tuple[str, ...]
+    opaque: tuple[_Opaque, ...] = ()
+
+    @model_validator(mode="after")
+    def _twins_belong_to_its_stages(self) -> _Plan:
+        if any(twin.stage >= len(self.stages) for twin in self.twin_norms):
+            raise ValueError(f"expected twin norms of stages 0 to {len(self.stages) - 1}")
+        return self
+
+
+class _Architecture(_Strict):
+    name: _Name
+    arguments: dict[str, Any]
+
+
+class _Description(_Strict):
+    format_version: int
+    architecture: _Architecture | None
+    input_size: Annotated[_Shape, Field(min_length=1)] | None
+    plan: _Plan
+    weights: _Name
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    shared: dict[str, str]
+    libraries: dict[_Name, _Version]
+
+    @model_validator(mode="after")
+    def _names_a_file_beside_it(self) -> _Description:
+        if self.weights != weights_name(self.sha256):
+            raise ValueError(
+                f"got {self.weights!r} as the weights file; expected a file in the same directory "
+                f"called {weights_name('<digest>')!r}"
+            )
+        if math.prod(self.input_size or ()) > _MAX_INPUT:
+            raise ValueError(f"expected an input_size of at most {_MAX_INPUT} numbers")
+        return self
+
+
+def check(content: Any) -> Description:
+    """The description that the content of a file is.
+
+    Raises:
+        ValueError: it is none; the text has a line for each problem.
+    """
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version != FORMAT_VERSION:
+        raise ValueError(
+            f"got format version {version}; expected {FORMAT_VERSION}. It was written by another "
+            "version of this library"
+        )
+    try:
+        # By way of JSON, where a list stands for a tuple.
+        read = _Description.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise ValueError("; ".join(_problem(details) for details in error.errors())) from error
+    made = read.architecture
+    return Description(
+        architecture=None if made is None else Architecture(made.name, made.arguments),
+        input_size=read.input_size,
+        plan=Plan.from_dict(read.plan.model_dump(mode="json")),
+        weights=read.weights,
+        sha256=read.sha256,
+        shared=read.shared,
+        libraries=read.libraries,
+    )
+
+
+def _problem(details: ErrorDetails) -> str:
+    place = ".".join(shown(str(part)) for part in details["loc"])
+    said = details["msg"].removeprefix("Value error, ")
+    return f"{place}: {said}" if place else said
