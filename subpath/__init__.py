@@ -11,6 +11,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .adaptive.methods import METHODS
+
 if TYPE_CHECKING:
     from . import distill, measure
     from .adaptive.model import AdaptiveModel
@@ -70,6 +72,13 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _save(*arguments: Any, **options: Any) -> None:
+    __getattr__("save")(*arguments, **options)
+
+
+METHODS["save"] = _save
 
 
 def __dir__() -> list[str]:

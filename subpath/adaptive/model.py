@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,12 +13,14 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
+from ..choice import MeasuredTable
 from ..errors import SubpathError
 from ..plan import Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
 from .code import compile_forward
 from .gates import GatedGraph, fold, twin_path
 from .graphs import Shapes, Tracing, add_constants, check_shapes, shapes_of
+from .methods import METHODS
 
 Forward = Callable[..., Any]
 
@@ -44,7 +47,12 @@ class AdaptiveModel(nn.Module):
     has the original's keys and, under ``twin_norms``, those of the twin norms. Attributes that this
     class does not define (``num_classes``, ``pretrained_cfg``, ``reset_classifier``, ...) are the
     original's.
+
+    Attributes:
+        measured: what each config costs and achieves, if it was measured; saved with the weights.
     """
+
+    measured: MeasuredTable | None
 
     def __init__(
         self, root: nn.Module, tracing: Tracing, graphs: Mapping[bool, GatedGraph]
@@ -69,6 +77,7 @@ class AdaptiveModel(nn.Module):
         self._graphs_by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: graphs}
         self._forwards: dict[tuple[str, bool, bool, Shapes | None], Forward] = {}
         self._default = SkipConfig.super_net(len(tracing.plan.stages))
+        self.measured = None
         self.training = root.training
 
     def forward(self, *args: Any, skip: str | None = None, **kwargs: Any) -> Any:
@@ -174,6 +183,10 @@ class AdaptiveModel(nn.Module):
         subnet = fx.GraphModule(parts, graph, class_name=type(self._root).__name__)
         return subnet.train(self.training)
 
+    def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
+        """Write weights, plan and measured table; :func:`subpath.save` has the details."""
+        METHODS["save"](self, directory, **options)
+
     def share_of_work(self, skip: str) -> float:
         """Multiply-adds of a config as a share of the super-net's, for the example input.
 
@@ -272,6 +285,7 @@ class AdaptiveModel(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> AdaptiveModel:
         copied = AdaptiveModel(copy.deepcopy(self._root, memo), self._tracing, self._graphs)
         copied._default = self._default
+        copied.measured = self.measured
         memo[id(self)] = copied
         return copied
 
