@@ -2,6 +2,20 @@
 
 from .configs import useful_configs
 from .count import Count, count
+from .latency import latency
+from .latency_table import ConfigLatency, LatencyTable
 from .macs import ConfigMacs, MacTable, count_macs
+from .measured import measured_table
 
-__all__ = ["ConfigMacs", "Count", "MacTable", "count", "count_macs", "useful_configs"]
+__all__ = [
+    "ConfigLatency",
+    "ConfigMacs",
+    "Count",
+    "LatencyTable",
+    "MacTable",
+    "count",
+    "count_macs",
+    "latency",
+    "measured_table",
+    "useful_configs",
+]
