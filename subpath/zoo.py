@@ -74,6 +74,26 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     return model
 
 
+def made_with(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
+    """The name and the arguments that make a timm model again, as timm recorded them.
+
+    ``None`` for other models, and where an older timm recorded none.
+    """
+    config = getattr(model, "pretrained_cfg", None)
+    if not isinstance(config, dict) or "timm" not in sys.modules:
+        return None
+    import timm
+
+    recorded = getattr(timm.models, "get_model_args", None)
+    given, name = getattr(model, "_model_args", None), str(config.get("architecture"))
+    if recorded is None or given is None or not timm.is_model(name):
+        return None
+    # timm leaves them out, but who trains on needs them.
+    rates = {key: value for key, value in given.items() if key.endswith("_rate")}
+    tagged = f"{name}.{config['tag']}" if config.get("tag") else name
+    return tagged if timm.models.is_model_pretrained(tagged) else name, recorded(model, rates)
+
+
 def example_inputs(model: nn.Module, example_input: Any = None) -> tuple[Any, ...]:
     """The inputs to trace a model with: those given, else an image batch from timm's data config.
 

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ import subpath
 from subpath import checkpoint, zoo
 from subpath.checkpoint import Architecture
 from subpath.checkpoint.files import digest
+from subpath.choice import Conditions, MeasuredConfig, MeasuredTable
 from subpath.errors import CheckpointError
+from subpath.skip import SkipConfig
 from toys import PostActivation, randomise
 
 ARGUMENTS = {"channels": [4, 8, 8, 8], "num_classes": 5, "in_chans": 1}
@@ -116,6 +119,75 @@ def test_the_files_are_plain(saved):
     assert set(tensors) == set(model.state_dict())
 
 
+TABLE = MeasuredTable(
+    (
+        MeasuredConfig(SkipConfig("FFFF"), gmacs=2.5, latency_ms=8.0, latency_from="measured"),
+        MeasuredConfig(SkipConfig("TTTT"), gmacs=1.5, top1=70.25),
+    ),
+    Conditions(device="a CPU", threads=1, precision="fp32", batch=1, runtime="torch 2.6"),
+)
+
+
+def test_a_measured_table_is_saved_beside_the_weights(saved):
+    model, directory = copy.deepcopy(saved[0]), saved[1]
+    assert subpath.load(directory).measured is None
+    model.measured = TABLE
+    model.save(directory)
+    assert description(directory)["measured"] == TABLE.to_dict()
+    assert subpath.load(directory).measured == TABLE
+    model.measured = MeasuredTable((MeasuredConfig(SkipConfig("TF"), gmacs=1.0),))
+    with pytest.raises(CheckpointError, match=r"configs TF, .*4 letters"):
+        model.save(directory)
+
+
+@pytest.mark.parametrize(
+    ("table", "named"),
+    [
+        ({"conditions": None, "configs": [{"skip": "TF", "gmacs": 1}]}, "configs of 2 letters"),
+        ({"conditions": None, "configs": [{"skip": "TFFF", "gmacs": "1"}]}, "gmacs"),
+        ([], "measured"),
+    ],
+)
+def test_a_table_of_another_network_or_form_is_refused(saved, table, named):
+    rewrite(saved[1], measured=table)
+    with pytest.raises(CheckpointError, match=named):
+        subpath.load(saved[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "size"),
+    [
+        ("resnet18", {**ARGUMENTS, "drop_path_rate": 0.1}, SIZE),
+        (
+            "vit_tiny_patch16_224",
+            {"img_size": 32, "depth": 4, "embed_dim": 24, "act_layer": "relu", "num_classes": 0},
+            (3, 32, 32),
+        ),
+    ],
+)
+def test_timm_s_own_record_makes_the_original_again(tmp_path, name, arguments, size):
+    network = randomise(zoo.create_model(name, **arguments))
+    model = subpath.convert(network, torch.zeros(2, *size)).eval()
+    model.save(tmp_path)
+    assert description(tmp_path)["input_size"] == list(size)
+    again, x = subpath.load(tmp_path), torch.randn(2, *size)
+    for skip in model.skip_configs():
+        assert torch.equal(again(x, skip=skip), model(x, skip=skip))
+    parts = [(n, type(m), m.extra_repr()) for n, m in network.named_modules()]
+    there = dict(again.named_modules())
+    assert parts[1:] == [(n, type(there[n]), there[n].extra_repr()) for n, _, _ in parts[1:]]
+
+
+def test_a_network_that_was_changed_has_no_record(tmp_path):
+    for attribute, layer in (("act1", nn.GELU()), ("fc", nn.Linear(8, 7))):
+        network = zoo.create_model("resnet18", **ARGUMENTS)
+        setattr(network, attribute, layer)
+        subpath.convert(network, torch.zeros(2, *SIZE)).save(tmp_path)
+        assert description(tmp_path)["architecture"] is None
+        with pytest.raises(CheckpointError, match="no architecture"):
+            subpath.load(tmp_path)
+
+
 def test_a_plan_of_ones_own_comes_back(tmp_path):
     network = zoo.create_model("resnet18", **ARGUMENTS)
     model = subpath.convert(
@@ -190,16 +262,37 @@ def test_every_key_that_does_not_fit_is_named(saved):
     assert "unexpected: layer9.weight" in message
     assert "fc.bias (got float32[7], expected float32[5])" in message
     assert "bn1.weight (got int32[64], expected float32[64])" in message
+    assert f"torch {torch.__version__}, timm {version('timm')}; read with the same" in message
 
 
-def test_a_plan_for_another_network_is_refused(saved):
+def test_a_plan_for_another_network_is_refused_with_all_that_is_not_there(saved):
     _, directory = saved
-    plan = description(directory)["plan"]
+    text = description(directory)
+    plan = text["plan"]
     plan["stages"][1]["skippable"] = ["layer2.7"]
     plan["stages"][1]["blocks"][-1] = "layer2.7"
-    rewrite(directory, plan=plan)
-    with pytest.raises(CheckpointError, match=r"layer2\.7"):
+    before, plan["twin_norms"][0]["path"] = plan["twin_norms"][0]["path"], "layer1.0.bn7"
+    plan["opened"].append("layer9")
+    rewrite(
+        directory, plan=plan, libraries={"subpath": "0.0.1", "torch": "2.6.0", "timm": "1.0.15"}
+    )
+    with pytest.raises(CheckpointError) as caught:
         subpath.load(directory)
+    message = str(caught.value)
+    assert "blocks of the plan that are not there: layer2.7" in message
+    assert "norms of the plan that are not there: layer1.0.bn7" in message
+    assert "modules of the plan that are not there: layer9" in message
+    twin = text["plan"]["twin_norms"][0]  # its twin is in the weights and belongs to nothing
+    assert f"twin_norms.{twin['stage']}.{before}.weight" in message.partition("unexpected: ")[2]
+    assert "Written with subpath 0.0.1, torch 2.6.0, timm 1.0.15; read with subpath" in message
+
+
+def test_a_block_that_has_no_shortcut_cannot_be_skipped(saved):
+    plan = description(saved[1])["plan"]
+    plan["stages"][1]["skippable"] = ["layer2.0"]
+    rewrite(saved[1], plan=plan)
+    with pytest.raises(CheckpointError, match=r"skips layer2\.0.*Written with"):
+        subpath.load(saved[1])
 
 
 def test_weights_of_a_wider_network_are_refused(saved):

@@ -126,6 +126,13 @@ class AdaptiveModel(nn.Module):
         return tuple(skip_configs(len(self.stages)))
 
     @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """Shape of the example input of the conversion; ``None`` unless it was one tensor."""
+        inputs = self._example_inputs(None)
+        one = len(inputs) == 1 and isinstance(inputs[0], torch.Tensor)
+        return tuple(inputs[0].shape) if one else None
+
+    @property
     def skip(self) -> SkipConfig:
         """The config that runs when a call names none; set it to change the default."""
         active: SkipConfig = _ACTIVE.get({}).get(id(self), self._default)

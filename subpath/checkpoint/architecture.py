@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
 from .. import zoo
+from ..adaptive.model import AdaptiveModel
 from ..errors import CheckpointError, ModelError
+from .fit import expected_state
 from .format import Architecture
-from .state import PRECISIONS, shown
+from .state import PRECISIONS, mismatches, shown
 
 # Arguments that would make timm read other files while it builds the network, or choose a device.
 _NOT_SHAPES = (
@@ -59,6 +61,31 @@ def check_arguments(architecture: Architecture) -> None:
             f"got the arguments {', '.join(refused)} for {name}; expected none that "
             "read other files or choose a device: the weights are in the checkpoint"
         )
+
+
+def recorded(model: AdaptiveModel) -> Architecture | None:
+    """How timm says that it made the original; ``None`` if that makes another network.
+
+    It would, for example, if layers were replaced since.
+    """
+    made_with = zoo.made_with(model)
+    if made_with is None:
+        return None
+    try:
+        architecture = Architecture(made_with[0], json.loads(json.dumps(made_with[1])))
+        with torch.device("meta"):
+            again = zoo.create_model(architecture.name, **architecture.arguments)
+        modules = dict(model.named_modules())
+        own = {name for name in modules if name.partition(".")[0] != "twin_norms"}
+        same = own == {name for name, _ in again.named_modules()} and all(
+            type(part) is type(modules[name]) and part.extra_repr() == modules[name].extra_repr()
+            for name, part in again.named_modules()
+            if name
+        )
+    except (TypeError, ValueError, ModelError):
+        return None
+    fits = not mismatches(expected_state(again, model.plan), model.state_dict(), any_precision=True)
+    return architecture if same and fits else None
 
 
 def without_data(architecture: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ..choice import MeasuredTable
 from ..plan import Plan
 
 DESCRIPTION = "subpath.json"
@@ -48,6 +49,7 @@ class Description:
         sha256: digest of the weights file, in hexadecimal.
         shared: keys that are the same tensor as another key: ``{key: key in the weights file}``.
         libraries: versions that wrote it.
+        measured: what each config costs and achieves; ``None`` if it was not measured.
     """
 
     architecture: Architecture | None
@@ -57,11 +59,17 @@ class Description:
     sha256: str
     shared: Mapping[str, str]
     libraries: Mapping[str, str]
+    measured: MeasuredTable | None = None
 
 
 def to_json(description: Description) -> str:
     """The text of ``subpath.json``."""
-    content = {"format_version": FORMAT_VERSION, **asdict(description)}
+    table = description.measured
+    content = {
+        "format_version": FORMAT_VERSION,
+        **asdict(replace(description, measured=None)),
+        "measured": None if table is None else table.to_dict(),
+    }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

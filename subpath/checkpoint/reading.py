@@ -88,6 +88,7 @@ def read_model(
         ) from error
     check_keys(adaptive.state_dict(), tensors, f"the weights in {folder}")
     adaptive.load_state_dict(tensors)
+    adaptive.measured = description.measured
     return adaptive.eval()
 
 

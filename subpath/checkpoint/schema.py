@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from ..choice import MeasuredTable
+from ..errors import ChoiceError
 from ..plan import Plan
 from .format import FORMAT_VERSION, Architecture, Description, weights_name
 from .state import shown
@@ -88,6 +90,7 @@ class _Description(_Strict):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     shared: dict[str, str]
     libraries: dict[_Name, _Version]
+    measured: Any = None  # which has a strict reader of its own
 
     @model_validator(mode="after")
     def _names_a_file_beside_it(self) -> _Description:
@@ -127,7 +130,23 @@ def check(content: Any) -> Description:
         sha256=read.sha256,
         shared=read.shared,
         libraries=read.libraries,
+        measured=_table(read.measured, len(read.plan.stages)),
     )
+
+
+def _table(content: Any, stages: int) -> MeasuredTable | None:
+    if content is None:
+        return None
+    try:
+        table = MeasuredTable.from_dict(content)
+    except ChoiceError as error:
+        raise ValueError(f"measured: {error}") from error
+    if len(table.configs[0].skip) != stages:
+        raise ValueError(
+            f"measured: got configs of {len(table.configs[0].skip)} letters; expected {stages}, "
+            "one for each stage of the plan"
+        )
+    return table
 
 
 def _problem(details: ErrorDetails) -> str:

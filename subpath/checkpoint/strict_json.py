@@ -36,7 +36,11 @@ def parse(text: str) -> Any:
     """
     _check_depth(text)
     value = json.loads(
-        text, object_pairs_hook=_each_once, parse_constant=_finite, parse_float=_finite
+        text,
+        object_pairs_hook=_each_once,
+        parse_constant=_finite,
+        parse_float=_finite,
+        parse_int=_small,
     )
     # A lone surrogate is no character: it could not even be printed in an error.
     json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -66,3 +70,9 @@ def _finite(number: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"it holds the number {number}")
     return value
+
+
+def _small(number: str) -> int:
+    if len(number) > 18:  # a float could not hold it, or not exactly
+        raise ValueError(f"it holds the number {number[:18]}... of {len(number)} digits")
+    return int(number)

@@ -10,10 +10,9 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .. import zoo
 from ..adaptive.model import AdaptiveModel
 from ..errors import CheckpointError
-from .architecture import check_arguments
+from .architecture import check_arguments, recorded
 from .files import digest, rename, write_atomically
 from .format import DESCRIPTION, Architecture, Description, to_json, weights_name
 from .state import distinct
@@ -26,25 +25,34 @@ def save(
     architecture: Architecture | str | None = None,
     input_size: Sequence[int] | None = None,
 ) -> None:
-    """Write the weights and the plan; what was saved there before is replaced in one step.
+    """Write weights, plan and measured table; what was saved there before is replaced in one step.
 
     Args:
-        model: the adaptive model.
+        model: the adaptive model, with a table in ``model.measured`` or without.
         directory: made if it is not there.
-        architecture: how the original is made; with a timm name, ``load`` needs no model.
+        architecture: how the original is made; with a timm name, ``load`` needs no model. Default:
+            as timm recorded it, if timm made it and it was not changed since.
         input_size: shape of the example input without the batch, to trace the network when it is
-            loaded; default: the one of timm's data config.
+            loaded; default: that of the conversion.
 
     Raises:
-        CheckpointError: something in the model cannot be written without pickle, or the directory
-            cannot be written.
+        CheckpointError: something in the model cannot be written without pickle, the measured
+            table is for another number of stages, or the directory cannot be written.
     """
     if isinstance(architecture, str):
         architecture = Architecture(architecture)
-    if architecture is not None:
+    if architecture is None:
+        architecture = recorded(model)
+    else:
         check_arguments(architecture)
+    table, stages = model.measured, len(model.stages)
+    if table is not None and len(table.configs[0].skip) != stages:
+        raise CheckpointError(
+            f"got a measured table of the configs {table.configs[0].skip}, ...; expected configs "
+            f"of {stages} letters, one for each stage of this model"
+        )
     tensors, shared = distinct(model.state_dict())
-    size = input_size or zoo.input_size(model)
+    size = input_size or (model.input_shape or ())[1:]
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +65,7 @@ def save(
             sha256=sha256,
             shared=shared,
             libraries=library_versions(),
+            measured=table,
         )
         write_atomically(folder / DESCRIPTION, to_json(description))
         for old in folder.glob(weights_name("?" * 64)):
