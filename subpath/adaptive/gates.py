@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import fx
@@ -22,6 +22,8 @@ from ..graph.calls import Block, CallTree
 from ..graph.facts import Fact
 from ..plan import Plan, TwinNorm
 from ..skip import SkipConfig
+
+Returns = Literal["output", "features", "both"]
 
 
 @dataclass(frozen=True)
@@ -131,20 +133,21 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
     )
 
 
-def fold(gated: GatedGraph, config: SkipConfig, features: bool = False) -> fx.Graph:
+def fold(gated: GatedGraph, config: SkipConfig, returns: Returns = "output") -> fx.Graph:
     """The straight-line graph of one skip config.
 
     Args:
         gated: the annotated graph; it is not changed.
         config: one letter for each stage.
-        features: let the graph return ``(output, stage outputs)`` instead of ``output``.
+        returns: the output, the stages' outputs (a tuple), or ``(output, stages' outputs)``.
     """
+    features = returns != "output"
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(gated.graph, copies)
     closed = [gate for gate in gated.gates if config.skips(gate.stage)]
     ends = tuple(_unchanging(graph, copies[e], e, gated.facts) for e in gated.ends if features)
-    graph.output((output, ends) if features else output)
+    graph.output({"output": output, "features": ends, "both": (output, ends)}[returns])
     origin = {copy: node for node, copy in copies.items()}
     stands_for = {copies[node]: copies[other] for node, other in _stand_ins(closed).items()}
     for node, other in stands_for.items():

@@ -13,6 +13,7 @@ from torch import fx, nn
 from ..graph.facts import tensors_in
 from ..graph.read import read_opened
 from ..plan import Plan
+from .code import dispatches
 from .gates import GatedGraph, add_gates
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -55,6 +56,7 @@ def add_constants(root: nn.Module, graphs: Mapping[bool, GatedGraph]) -> None:
             root.register_buffer(name, value, persistent=False)
 
 
+@dispatches
 def shapes_of(inputs: tuple[Any, ...]) -> Shapes:
     """The shape of each tensor in the inputs."""
     return tuple(tuple(tensor.shape) for tensor in tensors_in(inputs))

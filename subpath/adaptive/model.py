@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,14 +17,15 @@ from ..choice import MeasuredTable
 from ..errors import SubpathError
 from ..plan import Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
-from .code import compile_forward
+from .code import dispatches
+from .forwards import Forwards
 from .gates import GatedGraph, fold, twin_path
-from .graphs import Shapes, Tracing, add_constants, check_shapes, shapes_of
+from .graphs import Tracing, check_shapes
 from .methods import METHODS
-
-Forward = Callable[..., Any]
+from .subnet import straight_module
 
 _ACTIVE: ContextVar[Mapping[int, SkipConfig]] = ContextVar("subpath_active_configs")
+_NONE: Mapping[int, SkipConfig] = {}
 
 # The registries the adaptive model shares with the network it runs on.
 _SHARED = (
@@ -72,14 +73,12 @@ class AdaptiveModel(nn.Module):
         vars(self).update({name: vars(root)[name] for name in _SHARED})
         vars(self)["_root"] = root
         self._tracing = tracing
-        self._graphs = dict(graphs)
-        self._by_size = any(gated.by_size for gated in graphs.values())
-        self._graphs_by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: graphs}
-        self._forwards: dict[tuple[str, bool, bool, Shapes | None], Forward] = {}
+        self._forwards = Forwards(root, tracing, graphs)
         self._default = SkipConfig.super_net(len(tracing.plan.stages))
         self.measured = None
         self.training = root.training
 
+    @dispatches
     def forward(self, *args: Any, skip: str | None = None, **kwargs: Any) -> Any:
         """Run one sub-network.
 
@@ -97,8 +96,11 @@ class AdaptiveModel(nn.Module):
         """
         if kwargs:
             args = self._positional(args, kwargs)
-        return self._forward_for(skip, args, features=False)(self._root, *args)
+        if skip is None:
+            skip = _ACTIVE.get(_NONE).get(id(self), self._default)
+        return self._forwards.get(skip, self.training, "output", args)(self._root, *args)
 
+    @dispatches
     def forward_features_of_stages(
         self, *args: Any, skip: str | None = None
     ) -> tuple[Any, tuple[torch.Tensor, ...]]:
@@ -107,8 +109,10 @@ class AdaptiveModel(nn.Module):
         The distillation of features compares these (paper, section 3.2); the channels are in
         dimension ``model.stages[i].channel_dim``.
         """
-        output: tuple[Any, tuple[torch.Tensor, ...]]
-        output = self._forward_for(skip, args, features=True)(self._root, *args)
+        if skip is None:
+            skip = _ACTIVE.get(_NONE).get(id(self), self._default)
+        run = self._forwards.get(skip, self.training, "both", args)
+        output: tuple[Any, tuple[torch.Tensor, ...]] = run(self._root, *args)
         return output
 
     @property
@@ -135,8 +139,7 @@ class AdaptiveModel(nn.Module):
     @property
     def skip(self) -> SkipConfig:
         """The config that runs when a call names none; set it to change the default."""
-        active: SkipConfig = _ACTIVE.get({}).get(id(self), self._default)
-        return active
+        return _ACTIVE.get(_NONE).get(id(self), self._default)
 
     @skip.setter
     def skip(self, config: str) -> None:
@@ -146,14 +149,19 @@ class AdaptiveModel(nn.Module):
     def using(self, skip: str) -> Iterator[AdaptiveModel]:
         """Run ``skip`` by default inside a ``with`` block, in this thread or task alone."""
         config = SkipConfig(skip, len(self.stages))
-        token = _ACTIVE.set({**_ACTIVE.get({}), id(self): config})
+        token = _ACTIVE.set({**_ACTIVE.get(_NONE), id(self): config})
         try:
             yield self
         finally:
             _ACTIVE.reset(token)
 
     def subnet(
-        self, skip: str, copy_weights: bool = False, example_input: Any = None
+        self,
+        skip: str,
+        copy_weights: bool = False,
+        example_input: Any = None,
+        *,
+        features: bool = False,
     ) -> fx.GraphModule:
         """One sub-network as an ordinary module that knows nothing of this library.
 
@@ -166,6 +174,7 @@ class AdaptiveModel(nn.Module):
             copy_weights: give it weights of its own instead of sharing this model's.
             example_input: a tensor, or a tuple of all inputs, of the shape to make it for;
                 default: that of the conversion.
+            features: let it return what :meth:`forward_features_of_stages` does.
 
         Returns:
             A ``torch.fx.GraphModule`` for this model's present mode (train or eval).
@@ -173,22 +182,11 @@ class AdaptiveModel(nn.Module):
         config = SkipConfig(skip, len(self.stages))
         inputs = self._example_inputs(example_input)
         gated = self._graphs_for(inputs)[self.training]
-        graph = fold(gated, config)
+        graph = fold(gated, config, "both" if features else "output")
         if gated.by_size:
             check_shapes(graph, inputs, self._any_batch(gated, inputs))
         original = {twin_path(twin): twin.path for twin in gated.twins.values()}
-        parts: dict[str, Any] = {}
-        for node in graph.nodes:
-            if node.op == "call_module":
-                part = self._root.get_submodule(str(node.target))
-                node.target = original.get(str(node.target), node.target)
-                parts[str(node.target)] = part
-            elif node.op == "get_attr":
-                parts[str(node.target)] = _attribute(self._root, str(node.target))
-        if copy_weights:
-            parts = copy.deepcopy(parts)
-        subnet = fx.GraphModule(parts, graph, class_name=type(self._root).__name__)
-        return subnet.train(self.training)
+        return straight_module(self._root, graph, original, self.training, copy_weights)
 
     def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
         """Write weights, plan and measured table; :func:`subpath.save` has the details."""
@@ -236,27 +234,12 @@ class AdaptiveModel(nn.Module):
         lines.append(f"  skip={str(active)!r}: {self.share_of_work(active):.1%} of the MACs")
         return "\n".join(lines)
 
-    def _forward_for(self, skip: str | None, inputs: tuple[Any, ...], features: bool) -> Forward:
-        if skip is None:
-            skip = self.skip
-        shapes = shapes_of(inputs) if self._by_size else None
-        try:
-            return self._forwards[skip, self.training, features, shapes]
-        except (KeyError, TypeError):
-            config = SkipConfig(skip, len(self.stages))
-            gated = self._graphs_for(inputs)[self.training]
-            forward = compile_forward(fold(gated, config, features))
-            self._forwards[str(config), self.training, features, shapes] = forward
-            return forward
-
     def _graphs_for(self, inputs: tuple[Any, ...]) -> Mapping[bool, GatedGraph]:
-        """The graphs that hold for these inputs: those of the example, unless sizes decide."""
-        shapes = shapes_of(inputs) if self._by_size else None
-        if shapes not in self._graphs_by_shapes:
-            graphs = self._tracing.graphs(self._root, inputs)
-            add_constants(self._root, graphs)
-            self._graphs_by_shapes[shapes] = graphs
-        return self._graphs_by_shapes[shapes]
+        return self._forwards.graphs_for(inputs)
+
+    @property
+    def _graphs(self) -> Mapping[bool, GatedGraph]:
+        return self._forwards.example
 
     def _example_inputs(self, given: Any) -> tuple[Any, ...]:
         """Inputs of the shapes given, by default of those at conversion, without data."""
@@ -279,15 +262,15 @@ class AdaptiveModel(nn.Module):
         larger = tree_map_only(torch.Tensor, with_one_more, inputs)
         return str(self._graphs_for(larger)[self.training].graph) == str(gated.graph)
 
+    @dispatches
     def _positional(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        placeholders = self._graphs[False].graph.find_nodes(op="placeholder")
-        names = [str(node.target) for node in placeholders][len(args) :]
+        names = self._forwards.inputs[len(args) :]
         if set(names) != set(kwargs):
             raise SubpathError(
                 f"got the inputs {', '.join(kwargs)} by name; expected {', '.join(names) or 'none'}"
                 ", the inputs that the model was converted with (see example_input of convert)"
             )
-        return (*args, *(kwargs[name] for name in names))
+        return (*args, *[kwargs[name] for name in names])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AdaptiveModel:
         copied = AdaptiveModel(copy.deepcopy(self._root, memo), self._tracing, self._graphs)
@@ -301,8 +284,3 @@ class AdaptiveModel(nn.Module):
             "got a request to pickle an AdaptiveModel; expected subpath.save(model, directory), "
             "which writes safetensors and JSON (pickles can run code when they are loaded)"
         )
-
-
-def _attribute(root: nn.Module, path: str) -> Any:
-    owner, _, name = path.rpartition(".")
-    return getattr(root.get_submodule(owner), name)

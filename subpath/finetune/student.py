@@ -12,10 +12,8 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.split_module import split_module
 from torch.utils.checkpoint import checkpoint
 
-from ..adaptive.gates import fold
 from ..adaptive.model import AdaptiveModel
 from ..plan import StagePlan
-from ..skip import SkipConfig
 from .processes import Processes
 
 Run = Callable[[Tensor], tuple[Any, tuple[Tensor, ...]]]
@@ -58,8 +56,9 @@ class Student:
         if self._recompute:
             return recomputed(self._model, skip, inputs)
         if self._compiled:
-            straight = self._model._forward_for(skip, (inputs,), features=True)
-            return partial(torch.compile(straight), self._model._root)
+            straight = self._model.subnet(skip, example_input=inputs, features=True)
+            run: Run = torch.compile(straight)
+            return run
         return partial(self._model.forward_features_of_stages, skip=skip)
 
 
@@ -72,9 +71,8 @@ def in_single(output: Any) -> Any:
 
 def recomputed(model: AdaptiveModel, skip: str, inputs: Tensor) -> Run:
     """One config in parts from stage to stage; each part is computed again for its gradients."""
-    config = SkipConfig(skip, len(model.stages))
-    graph = fold(model._graphs_for((inputs,))[model.training], config, features=True)
-    whole = fx.GraphModule(model._root, graph)
+    whole = model.subnet(skip, example_input=inputs, features=True)
+    graph = whole.graph
     returned: Any = graph.output_node().args[0]
     ends = set(returned[1])
     part: dict[fx.Node, int] = {}
@@ -82,10 +80,10 @@ def recomputed(model: AdaptiveModel, skip: str, inputs: Tensor) -> Run:
     for node in graph.nodes:
         part[node] = number
         number += node in ends
-    parts: Any = split_module(whole, model._root, part.__getitem__)
+    parts: Any = split_module(whole, whole, part.__getitem__)
     for name, inner in list(parts.named_children()):
         parts.register_module(name, _Recomputed(inner))
-    run: Run = parts.train(model.training)
+    run: Run = parts
     return run
 
 

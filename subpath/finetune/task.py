@@ -11,6 +11,7 @@ from timm.task import TrainingTask, resolve_classification_loss
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
+from ..adaptive.code import dispatches
 from ..adaptive.model import AdaptiveModel
 from ..distill.step import Distillation, distillation_losses, heads, task_loss
 from ..skip import SkipConfig
@@ -27,6 +28,7 @@ class TwoPasses(nn.Module):
         super().__init__()
         self.student = student
 
+    @dispatches
     def forward(self, inputs: Tensor) -> tuple[Any, tuple[Tensor, ...], Any, tuple[Tensor, ...]]:
         """Output and stage outputs of the super-net, then those of the base-net."""
         stages = len(self.student.stages)
@@ -133,10 +135,9 @@ class TwoPassTask(TrainingTask):
     def compile(  # type: ignore[override]
         self, backend: str = "inductor", mode: str | None = None, **compile_kwargs: Any
     ) -> nn.Module:
-        """Compile both passes, and the super-net for evaluation, before data-parallel wrapping."""
+        """Compile each pass, and the super-net for evaluation, before data-parallel wrapping."""
         how: Any = {"backend": backend, "mode": mode, **compile_kwargs}
         student = self.get_eval_model()
-        _write_out(student)
         evaluated: Any = torch.compile(student, **how)
         trained: Any = torch.compile(self.trainable_module, **how)
         self.eval_model, self.trainable_module = evaluated, trained
@@ -154,14 +155,3 @@ class TwoPassTask(TrainingTask):
         inner = unwrap_model(self.trainable_module)
         spared = classifier_weights(inner.student) if exclude_head else set()
         return [p for p in inner.parameters() if id(p) not in spared]
-
-
-def _write_out(model: AdaptiveModel) -> None:
-    """Have the code of both passes made now: the compiler could not look into the making."""
-    stages, mode = len(model.stages), model.training
-    inputs = model._example_inputs(None)
-    for training in (True, False):
-        model.train(training)
-        for skip in (SkipConfig.super_net(stages), SkipConfig.base_net(stages)):
-            model._forward_for(skip, inputs, features=training)
-    model.train(mode)

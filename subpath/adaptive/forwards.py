@@ -1,0 +1,76 @@
+"""The straight-line functions of a network, one for each skip config, made when first asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..skip import SkipConfig
+from .code import compile_forward, dispatches
+from .gates import GatedGraph, Returns, fold
+from .graphs import Shapes, Tracing, add_constants, shapes_of
+
+Forward = Callable[..., Any]
+
+
+class Forwards:
+    """Functions ``forward(root, ...)`` over the weights of one root module.
+
+    Any number of threads may ask; what is asked for first is made by one of them.
+
+    Attributes:
+        example: the gated graphs of eval (``False``) and train mode (``True``) for the example.
+        inputs: the names of the inputs.
+        by_size: whether other input shapes have graphs of their own.
+    """
+
+    def __init__(
+        self, root: nn.Module, tracing: Tracing, example: Mapping[bool, GatedGraph]
+    ) -> None:
+        self.example = dict(example)
+        placeholders = self.example[False].graph.find_nodes(op="placeholder")
+        self.inputs = tuple(str(node.target) for node in placeholders)
+        self.by_size = any(gated.by_size for gated in example.values())
+        self._root, self._tracing = root, tracing
+        self._by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: self.example}
+        self._made: dict[tuple[str, bool, Returns, Shapes | None], Forward] = {}
+        self._making = threading.RLock()
+
+    @dispatches
+    def get(self, skip: str, training: bool, returns: Returns, inputs: tuple[Any, ...]) -> Forward:
+        """The function of a config.
+
+        Raises:
+            SkipConfigError: there is no such config.
+            TraceError: the network cannot be traced for inputs of these shapes.
+        """
+        shapes = shapes_of(inputs) if self.by_size else None
+        # A wrong config may be anything, also what no dictionary takes as a key.
+        made = self._made.get((skip, training, returns, shapes)) if isinstance(skip, str) else None
+        return self._make(skip, training, returns, inputs) if made is None else made
+
+    def graphs_for(self, inputs: tuple[Any, ...]) -> Mapping[bool, GatedGraph]:
+        """The graphs that hold for these inputs: those of the example, unless sizes decide."""
+        shapes = shapes_of(inputs) if self.by_size else None
+        with self._making:
+            if shapes not in self._by_shapes:
+                graphs = self._tracing.graphs(self._root, inputs)
+                add_constants(self._root, graphs)
+                self._by_shapes[shapes] = graphs
+            return self._by_shapes[shapes]
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _make(
+        self, skip: str, training: bool, returns: Returns, inputs: tuple[Any, ...]
+    ) -> Forward:
+        config = SkipConfig(skip, len(self._tracing.plan.stages))
+        key = str(config), training, returns, shapes_of(inputs) if self.by_size else None
+        with self._making:
+            if key not in self._made:
+                gated = self.graphs_for(inputs)[training]
+                self._made[key] = compile_forward(fold(gated, config, returns))
+            return self._made[key]
