@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CheckpointError, PlanError
+from . import latency as timing
 from . import options
 from .output import only_results_on_stdout, show, show_json
 
@@ -37,12 +38,23 @@ def report(
     skippable: options.Skippable = None,
     blocks: options.Blocks = None,
     twin_norms: options.TwinNorms = "mandatory",
+    latency: timing.Latency = False,
+    batch: timing.Batch = None,
+    threads: timing.Threads = None,
+    device: timing.Device = None,
+    precision: timing.Precision = None,
+    compiled: timing.Compile = False,
+    rounds: timing.Rounds = None,
+    measure_all: timing.MeasureAll = False,
     json: options.Json = False,
 ) -> None:
-    """Show GMACs, parameters and accuracy of each skip config."""
+    """Show GMACs, parameters, accuracy and latency of each skip config."""
     size = options.parse_input_size(input_size)
     arguments = options.parse_arguments(arg)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
+    measuring = timing.parse_measuring(
+        latency, batch, threads, device, precision, compiled, rounds, measure_all
+    )
 
     import subpath  # torch, timm and the rest take a second: not for --help
 
@@ -83,6 +95,7 @@ def report(
             plan, table = count(make())
         else:
             plan, table = without_weights(make, count)
+        latencies = measuring.tables(make, lambda net: example(net, size), how) if measuring else ()
     top1 = run.top1 if run else {}
     rows = [
         views.ConfigRow(entry.skip, entry.gmacs, entry.ratio, entry.params, top1.get(entry.skip))
@@ -90,6 +103,6 @@ def report(
     ]
     shape = table.input_shapes[0][1:]
     if json:
-        show_json(views.report_document(model, shape, plan, rows, table.uncounted))
+        show_json(views.report_document(model, shape, plan, rows, table.uncounted, latencies))
     else:
-        show(views.report_view(model, shape, plan, rows, table.uncounted))
+        show(views.report_view(model, shape, plan, rows, table.uncounted, latencies))

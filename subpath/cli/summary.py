@@ -19,7 +19,7 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
     from rich.console import Group
     from rich.text import Text
 
-    from ..report import REMARK, ConfigRow, config_table
+    from ..report import ConfigRow, config_table, remarks
 
     full = {c.gmacs for c in summary.configs if set(c.skip) == {"F"}}
     rows = [
@@ -27,4 +27,4 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
         for c in summary.configs
     ]
     title = Text.assemble((summary.model, "bold"), f"  on held-back data, from {directory}")
-    show(Group(title, config_table(rows), Text(REMARK, "dim")))
+    show(Group(title, config_table(rows), *remarks(rows)))

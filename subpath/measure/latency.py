@@ -18,7 +18,7 @@ from ..errors import MeasureError
 from ..skip import SkipConfig
 from .device import PRECISIONS, device_name, device_of, precision_of, using_threads
 from .latency_table import ConfigLatency, LatencyTable
-from .noise import FEWEST, interval_of_median, quartiles
+from .noise import FEWEST, interval, quartiles, resampled_medians
 from .timing import interleave
 
 Sides = Mapping[SkipConfig, Callable[[], object]]
@@ -103,31 +103,31 @@ def summarise(
             alone are among them.
         memory: peak memory in MiB, of those it was measured for.
     """
-    whole = times[configs[0]]
-    total = statistics.median(whole)
-    savings: dict[SkipConfig, tuple[float, tuple[float, float]]] = {}
-    for skip, taken in times.items():
-        saved = [before - after for before, after in zip(whole, taken, strict=True)]
-        savings[skip] = statistics.median(saved), interval_of_median(saved)
+    super_net, stages = configs[0], len(configs[0])
+    medians = {skip: statistics.median(taken) for skip, taken in times.items()}
+    resampled = resampled_medians(times)
     entries = []
     for skip in configs:
-        parts = [savings[_alone(stage, len(skip))] for stage in skip.skipped]
-        predicted = None
-        if len(parts) > 1:
-            predicted = max(0.0, total - sum(saving for saving, _ in parts))
-        if skip in times:
-            saving, between = savings[skip]
-        else:
-            saving = sum(saving for saving, _ in parts)
-            between = sum(low for _, (low, _) in parts), sum(high for _, (_, high) in parts)
+        alone = [_alone(stage, stages) for stage in skip.skipped]
+        predicted, predictions = None, torch.empty(0)
+        if len(alone) > 1:
+            total = medians[super_net]
+            predicted = max(0.0, total - sum(total - medians[stage] for stage in alone))
+            whole = resampled[super_net]
+            predictions = whole - sum(whole - resampled[stage] for stage in alone)
+        measured = medians.get(skip)
+        latency_ms = predicted if measured is None else measured
+        assert latency_ms is not None
+        others = predictions if measured is None else resampled[skip]
         entries.append(
             ConfigLatency(
                 skip=skip,
-                measured_ms=statistics.median(times[skip]) if skip in times else None,
-                quartiles_ms=quartiles(times[skip]) if skip in times else None,
+                measured_ms=measured,
+                quartiles_ms=None if measured is None else quartiles(times[skip]),
                 predicted_ms=predicted,
-                saving_ms=saving,
-                saving_interval_ms=between,
+                predicted_interval_ms=None if predicted is None else interval(predictions),
+                saving_ms=medians[super_net] - latency_ms,
+                saving_interval_ms=interval(resampled[super_net] - others),
                 peak_memory_mib=memory.get(skip),
             )
         )

@@ -20,10 +20,9 @@ class ConfigLatency:
         quartiles_ms: between these lies the middle half of the measurements.
         predicted_ms: the super-net's median without what the single stages save, for configs that
             skip two or more.
-        saving_ms: how much less than the super-net: the median of the differences round by round,
-            or the sum of those of the stages.
-        saving_interval_ms: encloses the true saving with at least 95 % confidence (for a
-            prediction, the sum of the stages' intervals).
+        predicted_interval_ms: where it would lie in 95 % of measurements with such noise.
+        saving_ms: how much less than the super-net :attr:`latency_ms` is.
+        saving_interval_ms: where that would lie in 95 % of measurements with such noise.
         peak_memory_mib: what torch held at most on the CUDA device during a call, the whole
             model's weights included; ``None`` elsewhere.
     """
@@ -32,6 +31,7 @@ class ConfigLatency:
     measured_ms: float | None
     quartiles_ms: tuple[float, float] | None
     predicted_ms: float | None
+    predicted_interval_ms: tuple[float, float] | None
     saving_ms: float
     saving_interval_ms: tuple[float, float]
     peak_memory_mib: float | None = None

@@ -1,13 +1,19 @@
-"""Medians of repeated timings, and how sure they are; nothing is assumed of the distribution."""
+"""Medians of repeated timings, and how sure what is computed from them is."""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+
+Side = TypeVar("Side", bound=Hashable)
 
 FEWEST = 6
-"""Of fewer values no two enclose the median with 95 % confidence."""
+"""With fewer rounds, their noise says nothing of what other rounds would give."""
+
+DRAWS = 1000
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
@@ -16,17 +22,23 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return first, third
 
 
-def interval_of_median(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Two of the values that enclose the true median with at least this confidence.
+def resampled_medians(times: Mapping[Side, Sequence[float]]) -> dict[Side, torch.Tensor]:
+    """Medians that other rounds might have given, by the bootstrap: 1000 for each side.
 
-    Each value lies below the true median with probability one half, so the number of those that do
-    is binomial (the sign test). With too few values it is the whole range.
+    Rounds are drawn with replacement, the same for all sides, so that what slows all of them alike
+    does so in the medians too. Compute from these what was computed from the medians, and
+    :func:`interval` says how sure that is.
     """
-    ordered, count = sorted(values), len(values)
-    rank, outside = 0, 2 * 0.5**count
-    while rank + 1 < count - rank - 1:
-        more = 2 * math.comb(count, rank + 1) * 0.5**count
-        if outside + more > 1 - confidence:
-            break
-        rank, outside = rank + 1, outside + more
-    return ordered[rank], ordered[count - rank - 1]
+    generator = torch.Generator().manual_seed(0)
+    rounds = len(next(iter(times.values())))
+    draws = torch.randint(rounds, (DRAWS, rounds), generator=generator)
+    return {
+        side: torch.tensor(taken, dtype=torch.float64)[draws].quantile(0.5, dim=1)
+        for side, taken in times.items()
+    }
+
+
+def interval(values: torch.Tensor) -> tuple[float, float]:
+    """Where the middle 95 % of resampled values lie."""
+    low, high = values.quantile(torch.tensor([0.025, 0.975], dtype=values.dtype)).tolist()
+    return low, high

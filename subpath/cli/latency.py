@@ -1,0 +1,155 @@
+"""The options that say how to measure latency, and the measurement they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import MeasureError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..measure import LatencyTable
+
+Latency = Annotated[
+    bool,
+    typer.Option("--latency", help="Measure how long a call of each config takes on this machine."),
+]
+Batch = Annotated[
+    list[int] | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Inputs in one call; can be repeated. Default: 1.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="CPU threads; default: as torch decides.", show_default=False
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="cpu|cuda", help="Default: cpu.", show_default=False)
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="fp32|bf16", help="Of weights and activations; default: fp32.", show_default=False
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Measure the sub-networks after torch.compile.")
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="How often each config is timed; default: as often as 5 seconds allow.",
+        show_default=False,
+    ),
+]
+MeasureAll = Annotated[
+    bool,
+    typer.Option("--measure-all", help="Measure every config, and predict none."),
+]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How to measure latency: the options as values."""
+
+    batches: tuple[int, ...]
+    threads: int | None
+    device: str
+    precision: str
+    compiled: bool
+    rounds: int | None
+    every: bool
+
+    def tables(
+        self,
+        make: Callable[[], nn.Module],
+        inputs: Callable[[nn.Module], Any],
+        how: Mapping[str, Any],
+    ) -> list[LatencyTable]:
+        """One table for each batch size.
+
+        Args:
+            make: the network, with data.
+            inputs: one example input with a batch dimension, for the network.
+            how: to cut it, as arguments of ``convert``.
+        """
+        import torch
+
+        from .. import measure
+        from ..convert import convert
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise MeasureError("got --device cuda; expected one that torch sees here: cpu")
+        network = make().eval()
+        example = inputs(network)
+        model = convert(network, example, **how).to(self.device)
+        return [
+            measure.latency(
+                model,
+                torch.randn(batch, *example.shape[1:], dtype=example.dtype),
+                every=self.every,
+                rounds=self.rounds,
+                threads=self.threads,
+                precision=self.precision,
+                compiled=self.compiled,
+            )
+            for batch in self.batches
+        ]
+
+
+def parse_measuring(
+    latency: bool,
+    batch: Sequence[int] | None,
+    threads: int | None,
+    device: str | None,
+    precision: str | None,
+    compiled: bool,
+    rounds: int | None,
+    every: bool,
+) -> Measuring | None:
+    """The options as values; ``None`` without ``--latency``.
+
+    Raises:
+        MeasureError: an option has a value that is none of its own, or needs ``--latency``.
+    """
+    given = {
+        "--batch": batch,
+        "--threads": threads,
+        "--device": device,
+        "--precision": precision,
+        "--compile": compiled,
+        "--rounds": rounds,
+        "--measure-all": every,
+    }
+    if not latency:
+        alone = [word for word, value in given.items() if value]
+        if alone:
+            raise MeasureError(f"got {', '.join(alone)} without --latency; expected both")
+        return None
+    for word, value, choices in (
+        ("--device", device, ("cpu", "cuda")),
+        ("--precision", precision, ("fp32", "bf16")),
+    ):
+        if value is not None and value not in choices:
+            raise MeasureError(f"got {word} {value!r}; expected {' or '.join(choices)}")
+    return Measuring(
+        batches=tuple(batch or (1,)),
+        threads=threads,
+        device=device or "cpu",
+        precision=precision or "fp32",
+        compiled=compiled,
+        rounds=rounds,
+        every=every,
+    )

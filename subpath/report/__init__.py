@@ -1,0 +1,24 @@
+"""What the commands show: rich trees and tables for people, plain documents for ``--json``."""
+
+from .configs import (
+    REMARK,
+    ConfigRow,
+    config_table,
+    known,
+    remarks,
+    report_document,
+    report_view,
+)
+from .inspection import inspect_document, inspect_view
+
+__all__ = [
+    "REMARK",
+    "ConfigRow",
+    "config_table",
+    "inspect_document",
+    "inspect_view",
+    "known",
+    "remarks",
+    "report_document",
+    "report_view",
+]

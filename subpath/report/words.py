@@ -1,0 +1,57 @@
+"""Words and pieces that several views share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+
+
+def title(model: str, input_size: Sequence[int], plan: Plan) -> Text:
+    """What is shown: the network, its input, and how much there is to choose from."""
+    stages = len(plan.stages)
+    text = Text.assemble((model, "bold"), f"\ninput {times(input_size)}, ")
+    text.append(f"{many(stages, 'stage')}, {2**stages} skip configs, ")
+    text.append(many(len(plan.twin_norms), "twin norm"))
+    return text
+
+
+def config_name(skip: str, grey: bool = False) -> Text:
+    """A skip config with its letters in colour, or in grey; super-net and base-net by name."""
+    text = Text()
+    for letter in skip:
+        text.append(letter, "" if grey else "yellow" if letter == "T" else "green")
+    if set(skip) == {"F"}:
+        text.append(" super-net", "dim")
+    elif set(skip) == {"T"}:
+        text.append(" base-net", "dim")
+    return text
+
+
+def bar(ratio: float) -> Table:
+    """A share as a bar and as a number."""
+    grid = Table.grid(padding=(0, 1))
+    shown = ProgressBar(1.0, ratio, width=10, complete_style="cyan", finished_style="cyan")
+    grid.add_row(shown, Text(f"{ratio:6.1%}"))
+    return grid
+
+
+def significant(gmacs: float) -> str:
+    """Four digits for large and small networks alike."""
+    return f"{gmacs:.3f}" if gmacs >= 1 else f"{gmacs:.4f}"
+
+
+def times(shape: Sequence[int]) -> str:
+    """A shape as ``3x224x224``."""
+    return "x".join(str(n) for n in shape)
+
+
+def many(count: int, word: str) -> str:
+    """``1 block``, ``2 blocks``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
