@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from . import distill, measure
     from .adaptive.model import AdaptiveModel
     from .calibrate import calibrate
-    from .checkpoint import load, save
+    from .checkpoint import load, load_original, original_state_dict, push_to_hub, save
     from .convert import convert, plan
     from .errors import SubpathError
     from .plan import Plan, StagePlan, TwinNorm
@@ -37,8 +37,11 @@ __all__ = [
     "convert",
     "distill",
     "load",
+    "load_original",
     "measure",
+    "original_state_dict",
     "plan",
+    "push_to_hub",
     "save",
     "skip_configs",
 ]
@@ -53,7 +56,10 @@ _HOME = {
     "calibrate": ".calibrate",
     "convert": ".convert",
     "load": ".checkpoint",
+    "load_original": ".checkpoint",
+    "original_state_dict": ".checkpoint",
     "plan": ".convert",
+    "push_to_hub": ".checkpoint",
     "save": ".checkpoint",
     "skip_configs": ".skip",
 }

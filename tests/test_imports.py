@@ -44,6 +44,7 @@ LIBRARIES = {
     "pydantic_core": {"checkpoint", "finetune"},  # comes with pydantic
     "yaml": {"finetune"},
     "safetensors": {"checkpoint", "finetune"},
+    "huggingface_hub": {"checkpoint"},
     "sklearn": {"finetune"},
     "torchvision": {"zoo", "finetune"},
 }

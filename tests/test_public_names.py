@@ -22,8 +22,11 @@ NAMES = [
     "convert",
     "distill",
     "load",
+    "load_original",
     "measure",
+    "original_state_dict",
     "plan",
+    "push_to_hub",
     "save",
     "skip_configs",
 ]

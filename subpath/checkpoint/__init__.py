@@ -2,6 +2,7 @@
 
 from .files import write_atomically
 from .format import DESCRIPTION, FORMAT_VERSION, Architecture, Description
+from .hub import push_to_hub
 from .original import load_original, original_state_dict
 from .reading import load, read_description
 from .state import check_keys
@@ -17,6 +18,7 @@ __all__ = [
     "load",
     "load_original",
     "original_state_dict",
+    "push_to_hub",
     "read_description",
     "read_weights",
     "save",

@@ -16,6 +16,7 @@ from .architecture import with_data, without_data
 from .files import check_inside, digest
 from .fit import unfit
 from .format import DESCRIPTION, Description
+from .hub import PREFIX, download
 from .schema import check
 from .state import check_keys, together
 from .strict_json import read_json
@@ -34,14 +35,17 @@ def load(
     Nothing of the size that a file asks for is made before it is known to be that of the weights.
 
     Args:
-        directory: where it was saved.
+        directory: where it was saved; or ``hf-hub:owner/name``, with ``@revision`` or without, a
+            model on the Hugging Face Hub (needs the extra ``hub``).
         model: a fresh original, unconverted; default: made by timm from the saved name.
         example_input: to trace the network with; default: zeros of the saved input size.
 
     Raises:
         CheckpointError: files are missing, damaged or foreign, or do not belong to this network;
-            every block, norm and key that does not fit is named.
+            every block, norm and key that does not fit is named. Or the Hub cannot be reached.
     """
+    if str(directory).startswith(PREFIX):
+        return read_model(*download(str(directory)), model, example_input)
     return read_model(Path(directory), Path(directory), model, example_input)
 
 

@@ -39,6 +39,20 @@ def save(
         CheckpointError: something in the model cannot be written without pickle, the measured
             table is for another number of stages, or the directory cannot be written.
     """
+    write_model(model, Path(directory), architecture, input_size)
+
+
+def write_model(
+    model: AdaptiveModel,
+    folder: Path,
+    architecture: Architecture | str | None,
+    input_size: Sequence[int] | None,
+) -> Description:
+    """As :func:`save`; returns what the description says.
+
+    Raises:
+        CheckpointError: as there.
+    """
     if isinstance(architecture, str):
         architecture = Architecture(architecture)
     if architecture is None:
@@ -53,7 +67,6 @@ def save(
         )
     tensors, shared = distinct(model.state_dict())
     size = input_size or (model.input_shape or ())[1:]
-    folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sha256 = _write_weights(folder, tensors)
@@ -76,6 +89,7 @@ def save(
             f"got an error while writing to {folder} ({error}); expected a directory that can be "
             "written. What was saved there before is still in place"
         ) from error
+    return description
 
 
 def _write_weights(folder: Path, tensors: dict[str, Tensor]) -> str:

@@ -5,26 +5,22 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 import subpath
+from saved import ARGUMENTS, SIZE, description, put_weights, rewrite, weights_of
 from subpath import checkpoint, zoo
 from subpath.checkpoint import Architecture
-from subpath.checkpoint.files import digest
 from subpath.choice import Conditions, MeasuredConfig, MeasuredTable
 from subpath.errors import CheckpointError
 from subpath.skip import SkipConfig
 from toys import PostActivation, randomise
-
-ARGUMENTS = {"channels": [4, 8, 8, 8], "num_classes": 5, "in_chans": 1}
-SIZE = (1, 32, 32)
 
 
 class Net(nn.Module):
@@ -42,55 +38,6 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.tied(self.head(self.a(self.stem(x)).mean((2, 3)))) * self.scale[0]
-
-
-def small(**arguments):
-    network = zoo.create_model("resnet18", **{**ARGUMENTS, **arguments})
-    model = subpath.convert(randomise(network), torch.zeros(2, *SIZE))
-    with torch.no_grad():  # twins that differ from their originals
-        for name, parameter in model.named_parameters():
-            if name.startswith("twin_norms"):
-                parameter.add_(0.3)
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    torch.manual_seed(0)
-    model, directory = small(), tmp_path_factory.mktemp("saved")
-    subpath.save(model, directory, Architecture("resnet18", ARGUMENTS), SIZE)
-    return model, directory
-
-
-@pytest.fixture
-def saved(made, tmp_path):
-    model, directory = made
-    shutil.copytree(directory, tmp_path, dirs_exist_ok=True)
-    return model, tmp_path
-
-
-def description(directory: Path) -> dict:
-    return json.loads((directory / "subpath.json").read_text())
-
-
-def rewrite(directory: Path, **changes) -> None:
-    text = json.dumps({**description(directory), **changes})
-    (directory / "subpath.json").write_text(text)
-
-
-def weights_of(directory: Path) -> Path:
-    (path,) = directory.glob("*.safetensors")
-    return path
-
-
-def put_weights(directory: Path, tensors: dict) -> None:
-    """Other weights, with a digest that fits them."""
-    weights_of(directory).unlink()
-    save_file(tensors, directory / "new")
-    sha256 = digest(directory / "new")
-    name = f"model-{sha256[:12]}.safetensors"
-    (directory / "new").rename(directory / name)
-    rewrite(directory, weights=name, sha256=sha256)
 
 
 def test_load_gives_back_the_same_model(saved):
@@ -390,40 +337,3 @@ def test_written_files_have_ordinary_permissions(tmp_path):
     checkpoint.write_atomically(tmp_path / "ours", "x")
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert sorted(os.listdir(tmp_path)) == ["ours", "plain"]
-
-
-@pytest.mark.parametrize("form", ["mapping", "safetensors", "pth", "nested"])
-def test_weights_of_the_original_reach_the_twins(made, tmp_path, form):
-    source = randomise(zoo.create_model("resnet18", **ARGUMENTS), seed=5)
-    state = source.state_dict()
-    weights = state
-    if form == "safetensors":
-        weights = tmp_path / "w.safetensors"
-        save_file(state, weights)
-    elif form in ("pth", "nested"):
-        weights = tmp_path / "w.pth"
-        torch.save(state if form == "pth" else {"state_dict": state, "epoch": 3}, weights)
-    model = copy.deepcopy(made[0])
-    checkpoint.load_original(model, weights)
-    expected = subpath.convert(source, torch.zeros(2, *SIZE)).state_dict()
-    got = model.state_dict()
-    assert list(got) == list(expected)
-    assert all(torch.equal(got[key], expected[key]) for key in expected)
-
-
-def test_unfit_weights_of_the_original_change_nothing(made):
-    model, _ = made
-    before = copy.deepcopy(model.state_dict())
-    weights = zoo.create_model("resnet18", **{**ARGUMENTS, "num_classes": 6}).state_dict()
-    del weights["bn1.bias"]
-    with pytest.raises(CheckpointError, match=r"missing: bn1\.bias.*fc\.weight.*fc\.bias"):
-        checkpoint.load_original(model, weights)
-    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
-
-
-def test_pickles_that_hold_more_than_tensors_are_refused(made, tmp_path):
-    torch.save({"model": small}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"w\.pth"):
-        checkpoint.load_original(made[0], tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="not there"):
-        checkpoint.load_original(made[0], tmp_path / "nothing.pth")
