@@ -50,6 +50,8 @@ class _Stage(_Strict):
         strange = set(self.skippable) - set(self.blocks)
         if strange or len(set(self.blocks)) != len(self.blocks):
             raise ValueError("expected different blocks, and skippable ones among them")
+        if self.output_shape and not 1 <= self.channel_dim <= len(self.output_shape):
+            raise ValueError("expected a channel_dim within output_shape, the batch being 0")
         return self
 
 
