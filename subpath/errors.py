@@ -63,5 +63,13 @@ class ChoiceError(SubpathError):
     """No skip config fits a budget, or a table of measurements does not say what it should."""
 
 
+class ExportError(SubpathError):
+    """A network cannot be written in another format, or what was written computes otherwise."""
+
+
+class PlotError(SubpathError):
+    """A picture cannot be drawn or written."""
+
+
 class SweepError(SubpathError):
     """A sweep over many networks cannot begin or go on."""
