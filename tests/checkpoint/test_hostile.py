@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import pickle
@@ -323,7 +324,7 @@ def test_tensors_without_plain_data_are_no_weights(saved, tmp_path):
 NUMBERS = [None, True, 0, -1, 1, 2, 3, 10**9, 10**17, 0.5]
 NAMES = ["", "a", "../x", "layer1", "layer1.0", "bn1", "resnet34", "os:abort", "\x00", "\x1b[2J"]
 LISTS = [[], {}, [[]], {"a": 1}, [1, 2, 3], ["layer1.1"]]
-STRANGE = st.sampled_from([*NUMBERS, *NAMES, *LISTS])
+STRANGE = st.sampled_from([*NUMBERS, *NAMES, *LISTS]).map(copy.deepcopy)
 
 
 def places(value, path=()):
