@@ -116,7 +116,7 @@ class Plan:
                     Opaque(str(item["path"]), str(item["reason"])) for item in data["opaque"]
                 ),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(
                 f"got a plan that cannot be read ({type(error).__name__}: {error}); expected the "
                 "JSON that Plan.to_json() writes"
@@ -131,7 +131,7 @@ class Plan:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # no JSON, or far too deep
             raise PlanError(f"got a plan that is not JSON ({error})") from error
         return cls.from_dict(data)
 

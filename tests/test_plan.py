@@ -258,11 +258,13 @@ def test_a_plan_is_frozen_and_hashable() -> None:
     "text",
     [
         "no json",
+        "[" * 100_000,
         "[]",
         "{}",
         '{"stages": 3, "twin_norms": [], "opened": [], "opaque": []}',
         '{"stages": [{}], "twin_norms": [], "opened": [], "opaque": []}',
         '{"stages": [], "twin_norms": [], "opened": "layer1", "opaque": []}',
+        '{"stages": [], "twin_norms": [{"path": "a", "stage": 1e999}], "opened": [], "opaque": []}',
         '{"stages": [], "twin_norms": [{"path": "a", "stage": "x"}], "opened": [], "opaque": []}',
     ],
 )

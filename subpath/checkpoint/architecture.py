@@ -73,6 +73,7 @@ def recorded(model: AdaptiveModel) -> Architecture | None:
         return None
     try:
         architecture = Architecture(made_with[0], json.loads(json.dumps(made_with[1])))
+        check_arguments(architecture)
         with torch.device("meta"):
             again = zoo.create_model(architecture.name, **architecture.arguments)
         modules = dict(model.named_modules())
@@ -82,7 +83,7 @@ def recorded(model: AdaptiveModel) -> Architecture | None:
             for name, part in again.named_modules()
             if name
         )
-    except (TypeError, ValueError, ModelError):
+    except (TypeError, ValueError, CheckpointError, ModelError):
         return None
     fits = not mismatches(expected_state(again, model.plan), model.state_dict(), any_precision=True)
     return architecture if same and fits else None

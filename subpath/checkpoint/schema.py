@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import (
@@ -23,7 +24,7 @@ from ..choice import MeasuredTable
 from ..errors import ChoiceError
 from ..plan import Plan
 from .format import FORMAT_VERSION, Architecture, Description, weights_name
-from .state import shown
+from .state import listed, shown
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Version = Annotated[str, StringConstraints(pattern=r"^[\w.+!-]{1,100}$")]
@@ -47,9 +48,8 @@ class _Stage(_Strict):
 
     @model_validator(mode="after")
     def _skips_some_of_its_blocks(self) -> _Stage:
-        strange = set(self.skippable) - set(self.blocks)
-        if strange or len(set(self.blocks)) != len(self.blocks):
-            raise ValueError("expected different blocks, and skippable ones among them")
+        if set(self.skippable) - set(self.blocks):
+            raise ValueError("expected skippable blocks that are among its blocks")
         if self.output_shape and not 1 <= self.channel_dim <= len(self.output_shape):
             raise ValueError("expected a channel_dim within output_shape, the batch being 0")
         return self
@@ -72,9 +72,19 @@ class _Plan(_Strict):
     opaque: tuple[_Opaque, ...] = ()
 
     @model_validator(mode="after")
-    def _twins_belong_to_its_stages(self) -> _Plan:
+    def _names_each_thing_once(self) -> _Plan:
         if any(twin.stage >= len(self.stages) for twin in self.twin_norms):
             raise ValueError(f"expected twin norms of stages 0 to {len(self.stages) - 1}")
+        blocks = [block for stage in self.stages for block in stage.blocks]
+        norms = [twin.path for twin in self.twin_norms]
+        for what, paths in (
+            ("block", blocks),
+            ("twin norm", norms),
+            ("opened module", self.opened),
+        ):
+            twice = [path for path, count in Counter(paths).items() if count > 1]
+            if twice:
+                raise ValueError(f"expected each {what} once, got {listed(twice)} again")
         return self
 
 

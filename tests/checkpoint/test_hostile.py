@@ -130,6 +130,18 @@ def test_every_wrong_place_is_named_at_once(saved):
     )
 
 
+def test_nothing_of_a_plan_is_named_twice(saved):
+    plan = description(saved[1])["plan"]
+    plan["stages"] += [{**plan["stages"][0], "name": f"again {i}"} for i in range(20)]
+    rewrite(saved[1], plan=plan)
+    refused(saved[1], "each block once, got layer1.0, layer1.1 again")
+    plan["stages"] = plan["stages"][:4]
+    rewrite(saved[1], plan={**plan, "opened": [*plan["opened"], plan["opened"][1]]})
+    refused(saved[1], f"each opened module once, got {plan['opened'][1]} again")
+    rewrite(saved[1], plan={**plan, "twin_norms": plan["twin_norms"] * 2})
+    refused(saved[1], "each twin norm once")
+
+
 @pytest.mark.parametrize("size", [[2**20, 2**20], [1, 10**12, 1], [1] * 9])
 def test_an_example_input_that_fills_the_memory(saved, size):
     rewrite(saved[1], input_size=size)

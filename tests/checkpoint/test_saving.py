@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import stat
 from importlib.metadata import version
 from pathlib import Path
 
@@ -77,6 +78,9 @@ TABLE = MeasuredTable(
 
 def test_a_measured_table_is_saved_beside_the_weights(saved):
     model, directory = copy.deepcopy(saved[0]), saved[1]
+    text = description(directory)
+    assert text.pop("measured") is None  # files of version 0.1.0 do not have it
+    (directory / "subpath.json").write_text(json.dumps(text))
     assert subpath.load(directory).measured is None
     model.measured = TABLE
     model.save(directory)
@@ -330,6 +334,26 @@ def test_a_save_that_breaks_off_leaves_the_old_model(saved, monkeypatch):
         subpath.load(directory).state_dict()["fc.weight"], model.state_dict()["fc.weight"]
     )
     assert len(list(directory.glob("*.safetensors"))) == 1
+
+
+def test_a_save_outlives_a_power_cut(made, tmp_path, monkeypatch):
+    """Each file is on the disk before it gets its name, and the name before the next step."""
+    steps = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(handle):
+        steps.append("directory" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def named(self, target):
+        steps.append("name")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    made[0].save(tmp_path)
+    weights = ["file", "name", "directory", "name", "directory"]
+    assert steps == [*weights, "file", "name", "directory"]
 
 
 def test_written_files_have_ordinary_permissions(tmp_path):
