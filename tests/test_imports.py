@@ -27,10 +27,11 @@ ORDER = [
     {"distill", "measure", "calibrate", "export", "checkpoint"},
     {"sweep"},
     {"finetune"},
+    {"plot"},
     {"report"},
     {"cli"},
 ]
-BESIDE = {("skip", "errors"), ("convert", "zoo"), ("maker", "zoo")}
+BESIDE = {("skip", "errors"), ("convert", "zoo"), ("maker", "zoo"), ("export", "checkpoint")}
 
 LIBRARIES = {
     "timm": {"zoo", "finetune"},
@@ -45,8 +46,11 @@ LIBRARIES = {
     "yaml": {"finetune"},
     "safetensors": {"checkpoint", "finetune"},
     "huggingface_hub": {"checkpoint"},
+    "matplotlib": {"plot"},
     "sklearn": {"finetune"},
     "torchvision": {"zoo", "finetune"},
+    "onnx_ir": {"export"},  # comes with onnxscript
+    "onnxruntime": {"export"},
 }
 
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

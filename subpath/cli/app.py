@@ -8,10 +8,12 @@ import warnings
 import typer
 
 from ..errors import SubpathError
+from .draw import draw
 from .evaluate import evaluate
 from .finetune import finetune
 from .inspect import inspect
 from .output import error
+from .plot import plot
 from .report import report
 from .zoo import zoo
 
@@ -24,7 +26,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(short_help="Show how a network is cut: stages, sub-paths, norms.")(inspect)
-app.command(short_help="Show GMACs, parameters and accuracy of each config.")(report)
+app.command(short_help="Draw where in a network depth can go.")(draw)
+app.command(short_help="Show cost, accuracy and latency of each config.")(report)
+app.command(short_help="Draw accuracy of all configs against their cost.")(plot)
 app.command(short_help="Train super-net and base-net as a recipe says.")(finetune)
 app.command(short_help="Measure accuracy on the held-back data of a run.")(evaluate)
 app.command(short_help="Convert every network of a library, and check each.")(zoo)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import MeasureError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from ..measure import LatencyTable
+    from .subject import Subject
 
 Latency = Annotated[
     bool,
@@ -26,6 +25,12 @@ Batch = Annotated[
         metavar="N",
         help="Inputs in one call; can be repeated. Default: 1.",
         show_default=False,
+    ),
+]
+OneBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch", min=1, metavar="N", help="Inputs in one call; default: 1.", show_default=False
     ),
 ]
 Threads = Annotated[
@@ -72,33 +77,19 @@ class Measuring:
     rounds: int | None
     every: bool
 
-    def tables(
-        self,
-        make: Callable[[], nn.Module],
-        inputs: Callable[[nn.Module], Any],
-        how: Mapping[str, Any],
-    ) -> list[LatencyTable]:
-        """One table for each batch size.
-
-        Args:
-            make: the network, with data.
-            inputs: one example input with a batch dimension, for the network.
-            how: to cut it, as arguments of ``convert``.
-        """
+    def tables(self, subject: Subject) -> list[LatencyTable]:
+        """One table for each batch size, of the network with data."""
         import torch
 
         from .. import measure
-        from ..convert import convert
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MeasureError("got --device cuda; expected one that torch sees here: cpu")
-        network = make().eval()
-        example = inputs(network)
-        model = convert(network, example, **how).to(self.device)
+        model = subject.converted(subject.make()).to(self.device)
         return [
             measure.latency(
                 model,
-                torch.randn(batch, *example.shape[1:], dtype=example.dtype),
+                torch.randn(batch, *measure.example_shape(model)),
                 every=self.every,
                 rounds=self.rounds,
                 threads=self.threads,

@@ -17,6 +17,14 @@ MODEL_HELP = (
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+ModelOrDirectory = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL|RUN_DIR",
+        help=f"{MODEL_HELP[:-1]}; or a directory that subpath finetune wrote.",
+        show_default=False,
+    ),
+]
 InputSize = Annotated[
     str | None,
     typer.Option(

@@ -19,6 +19,11 @@ def show(view: RenderableType) -> None:
     Console(highlight=False).print(view)
 
 
+def said(message: str) -> None:
+    """Print one line on stdout, as it is."""
+    sys.stdout.write(f"{message}\n")
+
+
 def show_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")

@@ -63,6 +63,7 @@ def report(
     from ..maker import maker
     from .network import example, without_weights
     from .run_directory import Run, read_run, run_directory
+    from .subject import Subject
 
     run: Run | None = None
     how: dict[str, Any] = cut.arguments()
@@ -95,7 +96,8 @@ def report(
             plan, table = count(make())
         else:
             plan, table = without_weights(make, count)
-        latencies = measuring.tables(make, lambda net: example(net, size), how) if measuring else ()
+        subject = Subject(model, make, how, size, run)
+        latencies = measuring.tables(subject) if measuring else ()
     top1 = run.top1 if run else {}
     rows = [
         views.ConfigRow(entry.skip, entry.gmacs, entry.ratio, entry.params, top1.get(entry.skip))

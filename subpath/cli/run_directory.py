@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
+from ..choice import MeasuredTable
 from ..errors import CheckpointError
 from ..plan import Plan
 
@@ -24,12 +25,14 @@ class Run:
         input_size: of one input, if it was saved.
         plan: how the network is cut.
         top1: accuracy in percent for each config that was evaluated.
+        measured: what was measured and saved beside the weights.
     """
 
     arguments: Mapping[str, Any]
     input_size: tuple[int, ...] | None
     plan: Plan
     top1: Mapping[str, float]
+    measured: MeasuredTable | None
 
 
 def run_directory(path: Path) -> Path | None:
@@ -61,6 +64,7 @@ def read_run(directory: Path, model: str) -> Run:
         input_size=description.input_size,
         plan=description.plan,
         top1=_accuracies(directory / SUMMARY),
+        measured=description.measured,
     )
 
 

@@ -84,7 +84,7 @@ def count_macs(
         SkipConfigError: one of ``skips`` is not a config of this model.
     """
     gated, root = model._graphs[False], model._root
-    inputs = _one_sample(model, example_input)
+    inputs = one_sample(model, example_input)
     stages = len(model.stages)
     if skips is None:
         skips = model.skip_configs()
@@ -119,7 +119,14 @@ def count_parameters(root: nn.Module, graph: fx.Graph) -> int:
     return sum(parameter.numel() for parameter in used.values())
 
 
-def _one_sample(model: AdaptiveModel, example_input: Any) -> tuple[Any, ...]:
+def example_shape(model: AdaptiveModel) -> tuple[int, ...]:
+    """Shape of the first input that the model was converted with, without the batch."""
+    tensors = (x for x in one_sample(model, None) if isinstance(x, torch.Tensor))
+    return tuple(next(tensors).shape[1:])
+
+
+def one_sample(model: AdaptiveModel, example_input: Any) -> tuple[Any, ...]:
+    """The first sample of the inputs, on the CPU; by default of the size at conversion."""
     if example_input is not None:
         given = example_input if isinstance(example_input, (tuple, list)) else (example_input,)
         return tuple(x[:1].cpu() if isinstance(x, torch.Tensor) else x for x in given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..choice import MeasuredConfig, MeasuredTable
 from ..skip import SkipConfig
@@ -35,3 +36,16 @@ def measured_table(
             )
         )
     return MeasuredTable(tuple(configs), latency.conditions if latency is not None else None)
+
+
+def with_saved_latency(table: MeasuredTable, saved: MeasuredTable) -> MeasuredTable:
+    """``table`` with the latencies, and the accuracies it lacks, of one that was saved before."""
+    known = {config.skip: config for config in saved.configs}
+    configs = []
+    for config in table.configs:
+        old = known.get(config.skip, MeasuredConfig(config.skip))
+        top1 = old.top1 if config.top1 is None else config.top1
+        configs.append(
+            replace(config, latency_ms=old.latency_ms, latency_from=old.latency_from, top1=top1)
+        )
+    return MeasuredTable(tuple(configs), saved.conditions)

@@ -10,6 +10,7 @@ from .configs import (
     report_view,
 )
 from .inspection import inspect_document, inspect_view
+from .stages import stages_document, stages_view
 
 __all__ = [
     "REMARK",
@@ -21,4 +22,6 @@ __all__ = [
     "remarks",
     "report_document",
     "report_view",
+    "stages_document",
+    "stages_view",
 ]

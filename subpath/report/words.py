@@ -55,3 +55,8 @@ def times(shape: Sequence[int]) -> str:
 def many(count: int, word: str) -> str:
     """``1 block``, ``2 blocks``."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def percent(share: float) -> str:
+    """A share with one digit behind the point; what is something is not shown as nothing."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"

@@ -1,0 +1,66 @@
+"""``subpath draw``: where in a network depth can go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options
+from .output import only_results_on_stdout, said, show, show_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..adaptive.model import AdaptiveModel
+    from ..measure import Parts
+
+
+def draw(
+    model: options.ModelOrDirectory,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.svg|FILE.png",
+            help="Write a picture instead (needs the extra 'plot').",
+            show_default=False,
+        ),
+    ] = None,
+    input_size: options.InputSize = None,
+    arg: options.ModelArguments = None,
+    groups: options.Groups = None,
+    skippable: options.Skippable = None,
+    blocks: options.Blocks = None,
+    twin_norms: options.TwinNorms = "mandatory",
+    json: options.Json = False,
+) -> None:
+    """Draw a network as its stages: mandatory and skippable blocks, and their share of the MACs."""
+    size = options.parse_input_size(input_size)
+    arguments = options.parse_arguments(arg)
+    cut = options.parse_cut(groups, skippable, blocks, twin_norms)
+
+    from .. import measure, report  # torch, timm and the rest take a second: not for --help
+    from .network import without_weights
+    from .subject import subject_of
+
+    def count(network: nn.Module) -> tuple[AdaptiveModel, Parts]:
+        adaptive = subject.converted(network)
+        return adaptive, measure.parts_of(adaptive)
+
+    with only_results_on_stdout():
+        subject = subject_of(model, size, arguments, cut)
+        adaptive, parts = without_weights(subject.make, count)
+        shape = measure.example_shape(adaptive)
+        if output is not None:
+            from .. import plot
+
+            figure = plot.stage_figure(subject.name, shape, adaptive.plan, parts)
+            plot.save_figure(figure, output)
+    document = report.stages_document(subject.name, shape, adaptive.plan, parts)
+    if json:
+        show_json(document | ({"files": [str(output)]} if output else {}))
+    elif output is not None:
+        said(f"Wrote {output}")
+    else:
+        show(report.stages_view(subject.name, shape, adaptive.plan, parts))

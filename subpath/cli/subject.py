@@ -1,0 +1,74 @@
+"""What a command is about: a network by its name, or what a run directory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointError, PlanError
+from .options import Cut
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..adaptive.model import AdaptiveModel
+    from .run_directory import Run
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network that can be made, and how to cut it.
+
+    Attributes:
+        name: of the network.
+        make: makes the original.
+        how: to cut it, as arguments of ``convert``.
+        input_size: of one input; ``None`` if timm knows it.
+        run: what is known of it, if it was fine-tuned or saved.
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    how: Mapping[str, Any]
+    input_size: Sequence[int] | None
+    run: Run | None = None
+
+    def converted(self, network: nn.Module) -> AdaptiveModel:
+        """A network that :attr:`make` made, converted."""
+        from ..convert import convert
+        from .network import example
+
+        return convert(network.eval(), example(network, self.input_size), **self.how)
+
+
+def subject_of(
+    target: str, input_size: Sequence[int] | None, arguments: Mapping[str, Any], cut: Cut
+) -> Subject:
+    """The network called ``target``, or that of the directory ``target``.
+
+    Raises:
+        CheckpointError: the directory holds no network, or not its name.
+        PlanError: there are options of the cut for a directory.
+    """
+    from ..checkpoint import read_description
+    from ..maker import maker
+    from .run_directory import read_run
+
+    if not Path(target).is_dir():
+        return Subject(target, maker(target, arguments), cut.arguments(), input_size)
+    made = read_description(Path(target)).architecture
+    if made is None:
+        raise CheckpointError(
+            f"got {target}, which does not say how its network is made; expected a directory of "
+            "subpath finetune, or one saved with its architecture's name"
+        )
+    if cut != Cut():
+        raise PlanError(
+            f"got {target} and options of the cut; expected the directory alone, which says how "
+            "its network is cut"
+        )
+    run = read_run(Path(target), made.name)
+    make = maker(made.name, {**run.arguments, **arguments})
+    return Subject(made.name, make, {"plan": run.plan}, input_size or run.input_size, run)
