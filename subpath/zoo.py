@@ -90,8 +90,14 @@ def made_with(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
         return None
     # timm leaves them out, but who trains on needs them.
     rates = {key: value for key, value in given.items() if key.endswith("_rate")}
-    tagged = f"{name}.{config['tag']}" if config.get("tag") else name
-    return tagged if timm.models.is_model_pretrained(tagged) else name, recorded(model, rates)
+    usual, tag = timm.get_pretrained_cfg(name), config.get("tag")
+    if (
+        tag
+        and (usual is None or usual.tag != tag)
+        and timm.models.is_model_pretrained(f"{name}.{tag}")
+    ):
+        name = f"{name}.{tag}"  # its data config: size, mean and deviation
+    return name, recorded(model, rates)
 
 
 def example_inputs(model: nn.Module, example_input: Any = None) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ def model_card(description: Description, repo_id: str) -> str:
     stages, made = description.plan.stages, description.architecture
     quick = "T" * len(stages)
     timm = made is not None and made.is_timm
-    network = "" if made is None else f" of `{made.name}`"
+    network = "" if made is None else f" of `{made.name.partition('.')[0] if timm else made.name}`"
     rest = "" if timm else ", model=network"
     original = "" if timm else "network = ...  # the original, as it was made\n"
     parts = [

@@ -51,7 +51,7 @@ def mismatches(
     ]
     found = {
         "missing": [shown(key) for key in expected if key not in got],
-        "unexpected": [shown(key) for key in got if key not in expected],
+        "unexpected": [shown(key) for key in sorted(got) if key not in expected],
         "wrong shape or dtype": wrong,
     }
     return [f"{kind}: {', '.join(keys)}" for kind, keys in found.items() if keys]

@@ -129,6 +129,14 @@ def test_timm_s_own_record_makes_the_original_again(tmp_path, name, arguments, s
     assert parts[1:] == [(n, type(there[n]), there[n].extra_repr()) for n, _, _ in parts[1:]]
 
 
+def test_the_tag_of_weights_is_kept_unless_it_is_the_usual_one(tmp_path):
+    for name in ("resnet18", "resnet18.tv_in1k"):
+        network = zoo.create_model(name, **ARGUMENTS)
+        subpath.convert(network, torch.zeros(2, *SIZE)).save(tmp_path)
+        assert description(tmp_path)["architecture"]["name"] == name
+        assert subpath.load(tmp_path).pretrained_cfg == network.pretrained_cfg
+
+
 def test_a_network_that_was_changed_has_no_record(tmp_path):
     for attribute, layer in (("act1", nn.GELU()), ("fc", nn.Linear(8, 7))):
         network = zoo.create_model("resnet18", **ARGUMENTS)
