@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import CheckpointError, PlanError
+from ..errors import CheckpointError, MeasureError, PlanError
 from . import latency as timing
 from . import options
-from .output import only_results_on_stdout, show, show_json
+from .output import only_results_on_stdout, said, show, show_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..plan import Plan
+    from ..adaptive.model import AdaptiveModel
+    from ..measure import LatencyTable, MacTable, Parts
+    from .subject import Subject
 
 
 def report(
-    model: options.Model,
+    model: options.ModelOrDirectory,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -46,6 +49,20 @@ def report(
     compiled: timing.Compile = False,
     rounds: timing.Rounds = None,
     measure_all: timing.MeasureAll = False,
+    save: Annotated[
+        bool,
+        typer.Option(
+            "--save", help="Keep the figures in the run's directory, for model.choose and plots."
+        ),
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Also write a page with a drawing, plots and the tables (needs the extra 'plot').",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Show GMACs, parameters, accuracy and latency of each skip config."""
@@ -56,55 +73,101 @@ def report(
         latency, batch, threads, device, precision, compiled, rounds, measure_all
     )
 
-    import subpath  # torch, timm and the rest take a second: not for --help
-
-    from .. import checkpoint, measure
+    from .. import checkpoint, measure  # torch, timm and the rest take a second: not for --help
     from .. import report as views
-    from ..maker import maker
-    from .network import example, without_weights
-    from .run_directory import Run, read_run, run_directory
-    from .subject import Subject
+    from .network import without_weights
+    from .run_directory import save_measured
 
-    run: Run | None = None
-    how: dict[str, Any] = cut.arguments()
-    if weights is not None and not weights.exists():
-        raise CheckpointError(f"got --weights {weights}, which is not there")
-    directory = run_directory(weights) if weights is not None else None
-    if directory is not None:
-        run = read_run(directory, model)
-        if cut != options.Cut():
-            raise PlanError(
-                f"got --weights {weights} and options of the cut; expected the directory alone, "
-                "which says how its network is cut"
-            )
-        arguments = {**run.arguments, **arguments}
-        size = size or run.input_size
-        how = {"plan": run.plan}
-
-    def count(network: nn.Module) -> tuple[Plan, measure.MacTable]:
-        inputs = example(network, size)
-        adaptive = subpath.convert(network.eval(), inputs, **how)
-        if weights is not None and run is None:
+    def count(network: nn.Module) -> tuple[AdaptiveModel, MacTable, Parts | None]:
+        adaptive = subject.converted(network)
+        if weights is not None and subject.run is None:
             checkpoint.load_original(adaptive, weights)
-        stages = len(adaptive.stages)
-        skips = adaptive.skip_configs() if every else measure.useful_configs(stages)
-        return adaptive.plan, measure.count_macs(adaptive, inputs, skips=skips)
+        useful = measure.useful_configs(len(adaptive.stages))
+        macs = measure.count_macs(adaptive, skips=None if every or save else useful)
+        return adaptive, macs, measure.parts_of(adaptive) if html is not None else None
 
     with only_results_on_stdout():
-        make = maker(model, arguments)
+        subject = _subject(model, weights, size, arguments, cut)
+        run = subject.run
+        if save and (run is None or (measuring is not None and len(measuring.batches) > 1)):
+            raise MeasureError(
+                "got --save; expected a run's directory to keep the figures in, and one batch size"
+            )
         if weights is not None and run is None:
-            plan, table = count(make())
+            adaptive, macs, parts = count(subject.make())
         else:
-            plan, table = without_weights(make, count)
-        subject = Subject(model, make, how, size, run)
-        latencies = measuring.tables(subject) if measuring else ()
+            adaptive, macs, parts = without_weights(subject.make, count)
+        latencies = measuring.tables(subject) if measuring else []
+        if save and run is not None:
+            save_measured(run, _measured(macs, latencies, subject))
     top1 = run.top1 if run else {}
+    listed = adaptive.skip_configs() if every else measure.useful_configs(len(adaptive.stages))
     rows = [
         views.ConfigRow(entry.skip, entry.gmacs, entry.ratio, entry.params, top1.get(entry.skip))
-        for entry in table.configs
+        for entry in macs.configs
+        if entry.skip in listed
     ]
-    shape = table.input_shapes[0][1:]
+    shape, plan = macs.input_shapes[0][1:], adaptive.plan
+    if html is not None and parts is not None:
+        text = views.page(subject.name, shape, plan, parts, rows, macs.uncounted, latencies)
+        _write(html, text)
+    told = (subject.name, shape, plan, rows, macs.uncounted, latencies)
     if json:
-        show_json(views.report_document(model, shape, plan, rows, table.uncounted, latencies))
-    else:
-        show(views.report_view(model, shape, plan, rows, table.uncounted, latencies))
+        written = {"files": [str(html)]} if html else {}
+        show_json(views.report_document(*told) | written)
+        return
+    show(views.report_view(*told))
+    if html is not None:
+        said(f"Wrote {html}")
+
+
+def _subject(
+    model: str,
+    weights: Path | None,
+    size: Sequence[int] | None,
+    arguments: dict[str, Any],
+    cut: options.Cut,
+) -> Subject:
+    from ..maker import maker
+    from .run_directory import read_run, run_directory
+    from .subject import Subject, subject_of
+
+    if weights is None:
+        return subject_of(model, size, arguments, cut)
+    if not weights.exists():
+        raise CheckpointError(f"got --weights {weights}, which is not there")
+    directory = run_directory(weights)
+    if directory is None:
+        return Subject(model, maker(model, arguments), cut.arguments(), size)
+    run = read_run(directory, model)
+    if cut != options.Cut():
+        raise PlanError(
+            f"got --weights {weights} and options of the cut; expected the directory alone, "
+            "which says how its network is cut"
+        )
+    make = maker(model, {**run.arguments, **arguments})
+    return Subject(model, make, {"plan": run.plan}, size or run.input_size, run)
+
+
+def _measured(macs: MacTable, latencies: Sequence[LatencyTable], subject: Subject) -> Any:
+    """The figures of now; latencies of before stay if none are measured now."""
+    from .. import measure
+
+    run = subject.run
+    assert run is not None
+    table = measure.measured_table(macs, latencies[0] if latencies else None, run.top1)
+    if not latencies and run.measured is not None:
+        table = measure.with_saved_latency(table, run.measured)
+    return table
+
+
+def _write(path: Path, text: str) -> None:
+    from ..checkpoint import write_atomically
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    except OSError as error:
+        raise MeasureError(
+            f"got an error while writing {path} ({error}); expected a place that can be written"
+        ) from error

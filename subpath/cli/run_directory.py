@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
+from ..checkpoint.format import to_json
 from ..choice import MeasuredTable
 from ..errors import CheckpointError
 from ..plan import Plan
@@ -21,6 +21,7 @@ class Run:
     """A finetuned network on disk.
 
     Attributes:
+        directory: where it is.
         arguments: for the constructor of the original.
         input_size: of one input, if it was saved.
         plan: how the network is cut.
@@ -28,6 +29,7 @@ class Run:
         measured: what was measured and saved beside the weights.
     """
 
+    directory: Path
     arguments: Mapping[str, Any]
     input_size: tuple[int, ...] | None
     plan: Plan
@@ -52,7 +54,7 @@ def read_run(directory: Path, model: str) -> Run:
     Raises:
         CheckpointError: it is none, or of another network.
     """
-    description = checkpoint.read_description(directory)
+    description = checkpoint.verify(directory)
     made = description.architecture
     if made is not None and made.name != model:
         raise CheckpointError(
@@ -60,6 +62,7 @@ def read_run(directory: Path, model: str) -> Run:
             f"the same: subpath report {made.name} --weights {directory}"
         )
     return Run(
+        directory=directory,
         arguments={} if made is None else made.arguments,
         input_size=description.input_size,
         plan=description.plan,
@@ -68,11 +71,28 @@ def read_run(directory: Path, model: str) -> Run:
     )
 
 
+def save_measured(run: Run, table: MeasuredTable) -> None:
+    """Keep what was measured beside the weights, in the place of what was kept before.
+
+    Raises:
+        CheckpointError: the directory cannot be written.
+    """
+    description = checkpoint.read_description(run.directory)
+    text = to_json(replace(description, measured=table))
+    try:
+        checkpoint.write_atomically(run.directory / checkpoint.DESCRIPTION, text)
+    except OSError as error:
+        raise CheckpointError(
+            f"got an error while writing to {run.directory} ({error}); expected a directory that "
+            "can be written. What was there is still in place"
+        ) from error
+
+
 def _accuracies(path: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["skip"]
+        entries = checkpoint.read_json(path)["skip"]
         return {str(skip): float(entry["top1"]) for skip, entry in entries.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(

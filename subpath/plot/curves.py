@@ -21,7 +21,7 @@ MARKER = 5.0
 MOST_NAMES = 64
 
 
-def curve_figure(panels: Sequence[Panel], title: str) -> Figure:
+def curve_figure(panels: Sequence[Panel], title: str = "") -> Figure:
     """Draw panels side by side.
 
     Filled points are measured or counted, hollow ones predicted; grey ones are beaten by another.
@@ -33,7 +33,8 @@ def curve_figure(panels: Sequence[Panel], title: str) -> Figure:
     figure = new_figure(7.2 * len(panels), 5.4)
     with settings():
         figure.set_facecolor(PAPER)
-        figure.suptitle(title, fontsize=11, x=0.01, ha="left", color=INK)
+        if title:
+            figure.suptitle(title, fontsize=11, x=0.01, ha="left", color=INK)
         for number, panel in enumerate(panels, 1):
             _draw(figure.add_subplot(1, len(panels), number), panel)
         figure.draw_without_rendering()  # settles where the axes are, and so where names can be

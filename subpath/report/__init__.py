@@ -10,6 +10,7 @@ from .configs import (
     report_view,
 )
 from .inspection import inspect_document, inspect_view
+from .page import page
 from .stages import stages_document, stages_view
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "inspect_document",
     "inspect_view",
     "known",
+    "page",
     "remarks",
     "report_document",
     "report_view",

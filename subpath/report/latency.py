@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..choice import Cost, MeasuredTable
 from ..skip import SkipConfig
-from .words import bar, config_name, many, significant
+from .words import config_name, many
 
 if TYPE_CHECKING:
     from ..measure import ConfigLatency, LatencyTable
@@ -29,10 +29,9 @@ def latency_view(table: LatencyTable, known: MeasuredTable) -> RenderableType:
     lines.add_column("skip config", no_wrap=True)
     lines.add_column("ms", justify="right", no_wrap=True)
     lines.add_column("middle half", no_wrap=True)
-    lines.add_column("of super-net", no_wrap=True)
-    lines.add_column("GMACs", justify="right", no_wrap=True)
+    lines.add_column("of super", justify="right", no_wrap=True)
     if with_memory:
-        lines.add_column("peak MiB", justify="right", no_wrap=True)
+        lines.add_column("MiB", justify="right", no_wrap=True)
     if with_top1:
         lines.add_column("top-1, %", justify="right", no_wrap=True)
     grey = beaten(known, "latency_ms")
@@ -41,8 +40,7 @@ def latency_view(table: LatencyTable, known: MeasuredTable) -> RenderableType:
             config_name(config.skip, config.skip in grey),
             shown_ms(entry),
             spread(entry),
-            bar(entry.latency_ms / table.configs[0].latency_ms),
-            "" if config.gmacs is None else significant(config.gmacs),
+            f"{entry.latency_ms / table.configs[0].latency_ms:.1%}",
         ]
         if with_memory:
             memory = entry.peak_memory_mib
@@ -90,7 +88,10 @@ def check(table: LatencyTable) -> str:
 def legend(shown: Sequence[tuple[LatencyTable, MeasuredTable]]) -> list[str]:
     """What the columns and marks of these tables mean."""
     entries = [table[config.skip] for table, known in shown for config in known.configs]
-    lines = ["ms: median time of one call. Half of the measurements lie in the middle half."]
+    lines = [
+        "ms: median time of one call; middle half: half of the measurements lie there; of super: "
+        "share of the super-net's time."
+    ]
     if any(entry.source == "predicted" for entry in entries):
         lines.append(
             "~: predicted, as the super-net's time less what each skipped stage saves when it is "
@@ -98,6 +99,8 @@ def legend(shown: Sequence[tuple[LatencyTable, MeasuredTable]]) -> list[str]:
         )
     if any(entry.within_noise for entry in entries):
         lines.append("≈: the difference from the super-net is within the noise (95 %).")
+    if any(entry.peak_memory_mib is not None for entry in entries):
+        lines.append("MiB: what torch held on the device at most, all weights included.")
     if any(beaten(known, "latency_ms") for _, known in shown):
         lines.append(f"Grey: {BEATEN} and takes no longer.")
     return lines

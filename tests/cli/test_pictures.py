@@ -118,3 +118,36 @@ def test_errors_of_the_user(
     assert (status, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_page_and_figures_that_are_kept(
+    command: Command, run_directory: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "new" / "page.html"
+    before = {path.name for path in run_directory.iterdir()}
+    words = ("report", run_directory, "--latency", "--rounds", 6, "--save", "--html", file)
+    status, out, _ = command(*words)
+    assert status == 0
+    assert out.endswith(f"Wrote {file}\n")
+    text = file.read_text()
+    assert text.startswith("<!doctype html>")
+    assert text.count("<svg") == 3
+    assert {path.name for path in run_directory.iterdir()} == before
+    loaded = subpath.load(run_directory)
+    assert [config.top1 for config in loaded.measured.configs] == [91.5, 91.0, 90.0, 90.25]
+    assert loaded.measured.conditions.device != "a CPU"
+    assert loaded.measured.choose(max_gmacs=loaded.measured["TF"].gmacs) in ("TF", "FT")
+    assert command("report", run_directory, "--save").status == 0
+    assert subpath.load(run_directory).measured == loaded.measured  # times of before are kept
+
+
+@pytest.mark.parametrize(
+    "words", [("resnet18", "--save"), ("run", "--save", "--latency", "--batch", 1, "--batch", 2)]
+)
+def test_figures_are_kept_in_a_run_for_one_batch_size(
+    command: Command, run_directory: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object]
+) -> None:
+    monkeypatch.chdir(run_directory.parent)
+    status, out, err = command("report", *words)
+    assert (status, out) == (2, "")
+    assert "--save" in err
