@@ -4,8 +4,9 @@ from .files import write_atomically
 from .format import DESCRIPTION, FORMAT_VERSION, Architecture, Description
 from .hub import push_to_hub
 from .original import load_original, original_state_dict
-from .reading import load, read_description
+from .reading import load, read_description, verify
 from .state import check_keys
+from .strict_json import read_json
 from .weights import read_weights
 from .writing import save
 
@@ -20,7 +21,9 @@ __all__ = [
     "original_state_dict",
     "push_to_hub",
     "read_description",
+    "read_json",
     "read_weights",
     "save",
+    "verify",
     "write_atomically",
 ]

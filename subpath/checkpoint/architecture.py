@@ -99,7 +99,6 @@ def without_data(architecture: Architecture, tensors: Mapping[str, Tensor]) -> n
     Raises:
         CheckpointError: it cannot be made, or is far larger than the weights.
     """
-    check_arguments(architecture)
     largest = max((n for tensor in tensors.values() for n in tensor.shape), default=0)
     _check_numbers(architecture, max(_MAX_NUMBER, largest))
     try:

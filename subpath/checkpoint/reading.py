@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..adaptive.model import AdaptiveModel
 from ..convert import convert
 from ..errors import CheckpointError, ConversionError, ModelError
-from .architecture import with_data, without_data
+from .architecture import check_arguments, with_data, without_data
 from .files import check_inside, digest
 from .fit import unfit
 from .format import DESCRIPTION, Description
@@ -70,13 +71,7 @@ def read_model(
                 "subpath.load(directory, model=network)"
             )
         model = without_data(made, tensors)
-    problems = unfit(model, description.plan, tensors, any_precision=own)
-    if problems:
-        raise CheckpointError(
-            f"got the model in {folder}, which does not fit this {type(model).__name__}; expected "
-            "the network that it was made from, with the same modules, keys, shapes and dtypes. "
-            f"{'; '.join(problems)}. {written_with(description.libraries)}"
-        )
+    _check_fit(folder, model, description, tensors, any_precision=own)
     if own:
         assert made is not None
         model = with_data(made, tensors)
@@ -94,6 +89,25 @@ def read_model(
     adaptive.load_state_dict(tensors)
     adaptive.measured = description.measured
     return adaptive.eval()
+
+
+def verify(directory: str | os.PathLike[str]) -> Description:
+    """What ``subpath.json`` says, once it is known to be true of the weights beside it.
+
+    Nothing is made but on the meta device. Of a network that is none of timm's nothing is made at
+    all: whoever makes it checks it.
+
+    Raises:
+        CheckpointError: as :func:`load`.
+    """
+    folder = Path(directory)
+    description = _read(folder, folder)
+    tensors = _tensors(folder, folder, description)
+    made = description.architecture
+    if made is not None and made.is_timm:
+        network = without_data(made, tensors)
+        _check_fit(folder, network, description, tensors, any_precision=True)
+    return description
 
 
 def read_description(directory: str | os.PathLike[str]) -> Description:
@@ -114,12 +128,31 @@ def _read(folder: Path, root: Path) -> Description:
         )
     check_inside(path, root)
     try:
-        return check(read_json(path))
+        description = check(read_json(path))
     except (OSError, ValueError, ConversionError) as error:
         raise CheckpointError(
             f"got a file {path} that cannot be read ({error}); expected the JSON that "
             "subpath.save writes"
         ) from error
+    if description.architecture is not None:
+        check_arguments(description.architecture)
+    return description
+
+
+def _check_fit(
+    folder: Path,
+    network: nn.Module,
+    description: Description,
+    tensors: Mapping[str, Tensor],
+    any_precision: bool,
+) -> None:
+    problems = unfit(network, description.plan, tensors, any_precision)
+    if problems:
+        raise CheckpointError(
+            f"got the model in {folder}, which does not fit this {type(network).__name__}; "
+            "expected the network that it was made from, with the same modules, keys, shapes and "
+            f"dtypes. {'; '.join(problems)}. {written_with(description.libraries)}"
+        )
 
 
 def _tensors(folder: Path, root: Path, description: Description) -> dict[str, Tensor]:

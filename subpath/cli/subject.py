@@ -59,10 +59,11 @@ def subject_of(
     if not Path(target).is_dir():
         return Subject(target, maker(target, arguments), cut.arguments(), input_size)
     made = read_description(Path(target)).architecture
-    if made is None:
+    if made is None or not made.is_timm:  # no module is imported because a file names it
         raise CheckpointError(
-            f"got {target}, which does not say how its network is made; expected a directory of "
-            "subpath finetune, or one saved with its architecture's name"
+            f"got {target}, which does not say how timm makes its network; expected a directory "
+            "that names a network of timm. For another, name what makes it: "
+            "subpath report package.module:callable --weights DIR"
         )
     if cut != Cut():
         raise PlanError(

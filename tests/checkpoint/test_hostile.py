@@ -285,6 +285,16 @@ def test_a_callable_is_not_imported_because_a_file_names_it(saved, tmp_path, mon
     assert "strange" not in sys.modules
 
 
+def test_verify_tells_without_making_anything(saved, monkeypatch):
+    monkeypatch.setattr(reading, "with_data", None)
+    assert checkpoint.verify(saved[1]) == checkpoint.read_description(saved[1])
+    rewrite(saved[1], architecture={"name": "resnet18", "arguments": {**ARGUMENTS, "in_chans": 3}})
+    with pytest.raises(CheckpointError, match=r"conv1\.weight"):
+        checkpoint.verify(saved[1])
+    rewrite(saved[1], architecture={"name": "os:abort", "arguments": {}})
+    assert checkpoint.verify(saved[1]).architecture.name == "os:abort"
+
+
 # --- no code runs ---------------------------------------------------------------------------------
 
 
