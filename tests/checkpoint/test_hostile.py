@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import os
 import pickle
@@ -431,6 +432,36 @@ def test_changed_bytes_are_refused_or_right(made, data):
             weights_of(directory).write_bytes(content)
         same = bytes(content) == weights_of(made[1]).read_bytes()
         assert is_refused_or_right(directory) <= (fits or same)
+
+
+@pytest.fixture(scope="module")
+def plain_files(made):
+    """The weights of the original as PyTorch writes them, in its two formats."""
+    files = []
+    for zipped in (True, False):
+        stream = io.BytesIO()
+        state = subpath.original_state_dict(made[0])
+        torch.save(state, stream, _use_new_zipfile_serialization=zipped)
+        files.append(stream.getvalue())
+    return files
+
+
+@given(data=st.data())
+def test_changed_files_of_pytorch_are_refused_or_hold_weights(made, plain_files, data):
+    content = bytearray(data.draw(st.sampled_from(plain_files)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    model = copy.deepcopy(made[0])
+    before = copy.deepcopy(model.state_dict())
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "w.pth"
+        file.write_bytes(content)
+        try:
+            subpath.load_original(model, file)
+        except SubpathError:
+            assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 def test_the_fuzz_lets_the_right_model_through(made):
