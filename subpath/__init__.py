@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .adaptive.methods import METHODS
 
 if TYPE_CHECKING:
-    from . import distill, measure
+    from . import distill, export, measure
     from .adaptive.model import AdaptiveModel
     from .calibrate import calibrate
     from .checkpoint import load, load_original, original_state_dict, push_to_hub, save
@@ -36,6 +36,7 @@ __all__ = [
     "calibrate",
     "convert",
     "distill",
+    "export",
     "load",
     "load_original",
     "measure",
@@ -73,7 +74,7 @@ def __getattr__(name: str) -> Any:
             return version("subpath")
         except PackageNotFoundError:  # a checkout that is not installed
             return "unknown"
-    if name in ("distill", "measure"):
+    if name in ("distill", "export", "measure"):
         return import_module(f".{name}", __name__)
     if name in _HOME:
         return getattr(import_module(_HOME[name], __name__), name)

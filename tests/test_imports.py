@@ -49,6 +49,7 @@ LIBRARIES = {
     "matplotlib": {"plot"},
     "sklearn": {"finetune"},
     "torchvision": {"zoo", "finetune"},
+    "onnx": {"export"},
     "onnx_ir": {"export"},  # comes with onnxscript
     "onnxruntime": {"export"},
 }

@@ -21,6 +21,7 @@ NAMES = [
     "calibrate",
     "convert",
     "distill",
+    "export",
     "load",
     "load_original",
     "measure",
@@ -48,7 +49,7 @@ def test_functions_stay_functions_whoever_imports_the_modules_of_the_same_name()
 
     for name in ("calibrate", "convert", "plan", "save", "load", "skip_configs"):
         assert isinstance(getattr(subpath, name), types.FunctionType)
-    for name in ("distill", "measure"):
+    for name in ("distill", "export", "measure"):
         assert isinstance(getattr(subpath, name), types.ModuleType)
 
 

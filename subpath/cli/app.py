@@ -10,6 +10,7 @@ import typer
 from ..errors import SubpathError
 from .draw import draw
 from .evaluate import evaluate
+from .export import export
 from .finetune import finetune
 from .inspect import inspect
 from .output import error
@@ -31,6 +32,7 @@ app.command(short_help="Show cost, accuracy and latency of each config.")(report
 app.command(short_help="Draw accuracy of all configs against their cost.")(plot)
 app.command(short_help="Train super-net and base-net as a recipe says.")(finetune)
 app.command(short_help="Measure accuracy on the held-back data of a run.")(evaluate)
+app.command(short_help="Write a file that runs without this library.")(export)
 app.command(short_help="Convert every network of a library, and check each.")(zoo)
 
 

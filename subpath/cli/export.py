@@ -1,0 +1,188 @@
+"""``subpath export``: a file that runs without this library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import CheckpointError, ExportError
+from . import options
+from .output import only_results_on_stdout, said, show_json
+
+if TYPE_CHECKING:
+    from ..adaptive.model import AdaptiveModel
+    from ..export import Exported
+    from ..export.source import Observer
+
+_ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
+
+
+def export(
+    model: options.ModelOrDirectory,
+    skip: Annotated[
+        str,
+        typer.Option(
+            metavar="TTFF|runtime",
+            help="The skip config in the file; or runtime, for all of them in one ONNX file that "
+            "takes the config as an input.",
+        ),
+    ] = "runtime",
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="onnx|torch",
+            help="ONNX (needs the extra 'onnx'), or torch.export's .pt2 (one config).",
+        ),
+    ] = "onnx",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Default: the network's name and the config, in the current directory.",
+            show_default=False,
+        ),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="dynamic|N", help="Batch sizes that the file takes.")
+    ] = "dynamic",
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Version of the ONNX operators; default: torch's.", show_default=False
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR_OR_FILE",
+            help="For MODEL: a directory that subpath finetune wrote, or a file of weights of the "
+            "original.",
+            show_default=False,
+        ),
+    ] = None,
+    input_size: options.InputSize = None,
+    arg: options.ModelArguments = None,
+    groups: options.Groups = None,
+    skippable: options.Skippable = None,
+    blocks: options.Blocks = None,
+    twin_norms: options.TwinNorms = "mandatory",
+    json: options.Json = False,
+) -> None:
+    """Write a network as a file that runs without this library, and check it against torch."""
+    size = options.parse_input_size(input_size)
+    arguments = options.parse_arguments(arg)
+    cut = options.parse_cut(groups, skippable, blocks, twin_norms)
+    free = _batch(batch)
+    if kind not in _ENDINGS:
+        raise ExportError(f"got --format {kind!r}; expected onnx or torch")
+    if kind == "torch" and skip == "runtime":
+        raise ExportError(
+            "got --format torch without a config; expected --skip and one letter a stage, for "
+            "example --skip TTFF: one file for all configs is made in ONNX alone"
+        )
+
+    import torch  # it and the rest take a second: not for --help
+
+    from ..export import to_onnx, to_torch
+
+    with only_results_on_stdout(), _watched() as observer:
+        observer("making the network")
+        name, adaptive = _network(model, weights, size, arguments, cut)
+        target = output or Path(_file_name(name, skip) + _ENDINGS[kind])
+        example = None if size is None else torch.zeros(2, *size)
+        how: dict[str, Any] = {"example_input": example, "batch": free, "observer": observer}
+        if kind == "onnx":
+            made = to_onnx(adaptive, target, skip, opset=opset, **how)
+        else:
+            made = to_torch(adaptive, target, skip, **how)
+    stages = [stage.name for stage in adaptive.stages]
+    if json:
+        show_json({"model": name, "stages": stages, **asdict(made), "path": str(made.path)})
+    else:
+        trained = weights is not None or Path(model).is_dir() or "pretrained" in arguments
+        _show(made, stages)
+        if not trained:
+            said(f"  weights: as {name} is made; for others give RUN_DIR or --arg pretrained=true")
+
+
+def _network(
+    target: str,
+    weights: Path | None,
+    size: Sequence[int] | None,
+    arguments: Mapping[str, Any],
+    cut: options.Cut,
+) -> tuple[str, AdaptiveModel]:
+    from ..checkpoint import load, load_original
+    from ..maker import maker
+    from .run_directory import read_run, run_directory
+    from .subject import subject_of
+
+    if weights is not None and not weights.exists():
+        raise CheckpointError(f"got --weights {weights}, which is not there")
+    directory = None if weights is None else run_directory(weights)
+    if directory is not None and not Path(target).is_dir():
+        run = read_run(directory, target)
+        own = maker(target, {**run.arguments, **arguments})()
+        return target, load(directory, model=own)
+    subject = subject_of(target, size, arguments, cut)
+    if subject.run is not None:
+        if weights is not None:
+            raise CheckpointError(
+                f"got {target} and --weights {weights}; expected the directory alone, which holds "
+                "its weights"
+            )
+        return subject.name, load(Path(target), model=subject.make())
+    adaptive = subject.converted(subject.make())
+    if weights is not None:
+        load_original(adaptive, weights)
+    return subject.name, adaptive
+
+
+def _batch(word: str) -> int | None:
+    if word == "dynamic":
+        return None
+    if not word.isdigit() or int(word) < 1:
+        raise ExportError(f"got --batch {word!r}; expected dynamic, or a number from 1 on")
+    return int(word)
+
+
+def _file_name(name: str, skip: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name) + ("" if skip == "runtime" else f"-{skip}")
+
+
+@contextmanager
+def _watched() -> Iterator[Observer]:
+    """What is done now, in one line of a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("") as status:
+        yield status.update
+
+
+def _show(made: Exported, stages: Sequence[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from .output import show
+
+    whole = made.skip == "runtime"
+    what = f"all {2 ** len(stages)} skip configs" if whole else f"skip config {made.skip}"
+    said(f"Wrote {made.path} ({made.size / 1e6:.1f} MB): {what}")
+    table = Table.grid(padding=(0, 2))
+    for side, tensors in (("input", made.inputs), ("output", made.outputs)):
+        for tensor in tensors:
+            shape = " x ".join(map(str, tensor.shape))
+            note = f"true skips: {', '.join(stages)}" if whole and tensor.name == "skip" else ""
+            table.add_row(f"  {side}", tensor.name, tensor.dtype, shape, Text(note, style="dim"))
+    show(table)
+    count = len(made.checked)
+    configs = f"{count} configs" if count > 1 else "the config"
+    said(f"  largest difference to torch, {configs} on random inputs: {made.difference:.1e}")
