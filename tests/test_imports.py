@@ -32,6 +32,7 @@ ORDER = [
     {"cli"},
 ]
 BESIDE = {("skip", "errors"), ("convert", "zoo"), ("maker", "zoo"), ("export", "checkpoint")}
+BESIDE |= {("measure", "export")}
 
 LIBRARIES = {
     "timm": {"zoo", "finetune"},

@@ -51,6 +51,14 @@ Precision = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="Measure the sub-networks after torch.compile.")
 ]
+Runtime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="torch|onnxruntime",
+        help="What runs the configs; default: torch. onnxruntime needs the extra 'onnx'.",
+        show_default=False,
+    ),
+]
 Rounds = Annotated[
     int | None,
     typer.Option(
@@ -74,6 +82,7 @@ class Measuring:
     device: str
     precision: str
     compiled: bool
+    runtime: str
     rounds: int | None
     every: bool
 
@@ -95,6 +104,7 @@ class Measuring:
                 threads=self.threads,
                 precision=self.precision,
                 compiled=self.compiled,
+                runtime=self.runtime,
             )
             for batch in self.batches
         ]
@@ -107,6 +117,7 @@ def parse_measuring(
     device: str | None,
     precision: str | None,
     compiled: bool,
+    runtime: str | None,
     rounds: int | None,
     every: bool,
 ) -> Measuring | None:
@@ -121,6 +132,7 @@ def parse_measuring(
         "--device": device,
         "--precision": precision,
         "--compile": compiled,
+        "--runtime": runtime,
         "--rounds": rounds,
         "--measure-all": every,
     }
@@ -132,6 +144,7 @@ def parse_measuring(
     for word, value, choices in (
         ("--device", device, ("cpu", "cuda")),
         ("--precision", precision, ("fp32", "bf16")),
+        ("--runtime", runtime, ("torch", "onnxruntime")),
     ):
         if value is not None and value not in choices:
             raise MeasureError(f"got {word} {value!r}; expected {' or '.join(choices)}")
@@ -141,6 +154,7 @@ def parse_measuring(
         device=device or "cpu",
         precision=precision or "fp32",
         compiled=compiled,
+        runtime=runtime or "torch",
         rounds=rounds,
         every=every,
     )

@@ -43,6 +43,7 @@ def plot(
     device: timing.Device = None,
     precision: timing.Precision = None,
     compiled: timing.Compile = False,
+    runtime: timing.Runtime = None,
     rounds: timing.Rounds = None,
     measure_all: timing.MeasureAll = False,
     json: options.Json = False,
@@ -56,7 +57,7 @@ def plot(
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
     batches = None if batch is None else [batch]
     measuring = timing.parse_measuring(
-        latency, batches, threads, device, precision, compiled, rounds, measure_all
+        latency, batches, threads, device, precision, compiled, runtime, rounds, measure_all
     )
 
     from .. import plot as pictures  # matplotlib and the rest take a second: not for --help

@@ -47,6 +47,7 @@ def report(
     device: timing.Device = None,
     precision: timing.Precision = None,
     compiled: timing.Compile = False,
+    runtime: timing.Runtime = None,
     rounds: timing.Rounds = None,
     measure_all: timing.MeasureAll = False,
     save: Annotated[
@@ -70,7 +71,7 @@ def report(
     arguments = options.parse_arguments(arg)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
     measuring = timing.parse_measuring(
-        latency, batch, threads, device, precision, compiled, rounds, measure_all
+        latency, batch, threads, device, precision, compiled, runtime, rounds, measure_all
     )
 
     from .. import checkpoint, measure  # torch, timm and the rest take a second: not for --help

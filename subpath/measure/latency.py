@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from ..choice import Conditions
 from ..errors import MeasureError
 from ..skip import SkipConfig
 from .device import PRECISIONS, device_name, device_of, precision_of, using_threads
+from .in_onnxruntime import onnx_sides
 from .latency_table import ConfigLatency, LatencyTable
 from .noise import FEWEST, interval, quartiles, resampled_medians
 from .timing import interleave
@@ -33,6 +35,7 @@ def latency(
     threads: int | None = None,
     precision: str | None = None,
     compiled: bool = False,
+    runtime: str = "torch",
 ) -> LatencyTable:
     """How long one call of each skip config takes, where the model is now.
 
@@ -52,6 +55,8 @@ def latency(
         precision: ``"fp32"`` or ``"bf16"``, in which weights and activations are held; default:
             the model's own. For another one, a copy of the model is measured.
         compiled: measure the sub-networks after ``torch.compile``.
+        runtime: ``"torch"``, or ``"onnxruntime"`` for an ONNX file of each config in ONNX Runtime
+            (on the CPU, in fp32; needs the extra ``onnx``).
 
     Raises:
         MeasureError: the model is on several devices, or cannot be run in this way.
@@ -62,6 +67,7 @@ def latency(
     precision = own if precision is None else precision
     if precision not in PRECISIONS:
         raise MeasureError(f"got precision={precision!r}; expected one of {', '.join(PRECISIONS)}")
+    _check_runtime(runtime, compiled or precision != "fp32" or device.type != "cpu")
     inputs = _inputs(model, example_input, device, PRECISIONS[precision])
     subject = model if precision == own else copy.deepcopy(model).to(PRECISIONS[precision])
     was_training = subject.training
@@ -71,7 +77,10 @@ def latency(
     try:
         subject.eval()
         with using_threads(threads) as used, _without_gradients(compiled):
-            sides = _sides(subject, inputs, chosen, compiled)
+            if runtime == "torch":
+                sides = _sides(subject, inputs, chosen, compiled)
+            else:
+                sides = onnx_sides(subject, inputs, chosen)
             times = _timed(sides, rounds, device)
             memory = _peak_memory(sides, device)
     finally:
@@ -82,7 +91,7 @@ def latency(
             threads=used if device.type == "cpu" else None,
             precision=precision,
             batch=_batch(inputs),
-            runtime=f"torch {torch.__version__}{', compiled' if compiled else ''}",
+            runtime=f"{runtime} {version(runtime)}{', compiled' if compiled else ''}",
         ),
         input_shapes=tuple(tuple(x.shape) for x in inputs if isinstance(x, torch.Tensor)),
         rounds=len(times[configs[0]]),
@@ -132,6 +141,16 @@ def summarise(
             )
         )
     return tuple(entries)
+
+
+def _check_runtime(runtime: str, special: bool) -> None:
+    if runtime not in ("torch", "onnxruntime"):
+        raise MeasureError(f"got runtime={runtime!r}; expected 'torch' or 'onnxruntime'")
+    if runtime == "onnxruntime" and special:
+        raise MeasureError(
+            "got runtime='onnxruntime' with bf16, CUDA or torch.compile; expected a model in fp32 "
+            "on a CPU"
+        )
 
 
 def _alone(stage: int, stages: int) -> SkipConfig:

@@ -182,7 +182,7 @@ def _bar(share: float) -> str:
     width = min(max(share, 0.0), 1.0)
     return (
         f'<span class="bar" aria-hidden="true"><span style="width:{width:.1%}"></span></span> '
-        f"{share:.1%}"
+        f'<span class="share">{share:.1%}</span>'
     )
 
 

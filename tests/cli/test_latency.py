@@ -46,6 +46,8 @@ def test_for_people_and_all_measured(command: Command) -> None:
         (("--batch", 8), "--batch without --latency"),
         (("--latency", "--device", "tpu"), "'tpu'"),
         (("--latency", "--precision", "fp8"), "fp32 or bf16"),
+        (("--latency", "--runtime", "tvm"), "torch or onnxruntime"),
+        (("--latency", "--runtime", "onnxruntime", "--precision", "bf16"), "fp32"),
         (("--latency", "--rounds", 2), "6 or more"),
         (("--latency", "--batch", 0), "--batch"),
     ],
@@ -55,3 +57,15 @@ def test_wrong_options(command: Command, words: tuple[object, ...], said: str) -
     assert (status, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_in_onnx_runtime(command: Command) -> None:
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    skippable = "--skippable", "0,0,0,1"
+    words = (*SMALL, *skippable, *QUICK, "--runtime", "onnxruntime", "--json")
+    status, out, _ = command(*words)
+    assert status == 0
+    (table,) = json.loads(out)["latency"]
+    assert table["conditions"]["runtime"].startswith("onnxruntime ")
+    assert [entry["source"] for entry in table["configs"]] == ["measured", "measured"]

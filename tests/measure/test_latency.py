@@ -6,6 +6,7 @@ import json
 import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -187,7 +188,7 @@ def test_a_measurement() -> None:
     assert table.rounds == 6
     assert table.input_shapes == ((3, 3, 32, 32),)
     assert (table.conditions.precision, table.conditions.batch) == ("bf16", 3)
-    assert table.conditions.runtime == f"torch {torch.__version__}"
+    assert table.conditions.runtime == f"torch {version('torch')}"
     assert table.conditions.device
     measured = {e.skip for e in table.configs if e.source == "measured"}
     assert measured == {"FFFF", "TFFF", "FTFF", "FFTF", "FFFT", "TTTT"}
