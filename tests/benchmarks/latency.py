@@ -22,6 +22,7 @@ from timm.models.resnet import Bottleneck, ResNet
 from timm.models.vision_transformer import VisionTransformer
 
 import subpath
+from subpath.measure.latency import summarise
 from subpath.measure.timing import interleave
 
 
@@ -43,6 +44,7 @@ def vit_tiny(size: int):
     return timm.create_model("vit_tiny_patch16_224", img_size=size), by_hand
 
 
+CLOCKS = {True: time.process_time, False: time.perf_counter}
 NETWORKS = {"resnet50": resnet50, "vit_base": vit_base, "vit_tiny": vit_tiny}
 
 
@@ -66,7 +68,7 @@ def main() -> None:
         images = torch.randn(options.batch, 3, options.size, options.size)
         model = subpath.convert(original.eval(), images.expand(2, -1, -1, -1)[:2])
         against_by_hand(name, model, by_hand.eval(), images, options)
-        predictions(model, images, options.rounds)
+        predictions(model, images, options)
 
 
 def against_by_hand(name, model, by_hand, images, options) -> None:
@@ -77,8 +79,7 @@ def against_by_hand(name, model, by_hand, images, options) -> None:
         "by hand again": partial(by_hand, images),  # what noise alone makes of a ratio of 1
     }
     with torch.inference_mode():
-        clock = time.process_time if options.cpu_time else time.perf_counter
-        times = interleave(sides, options.rounds, clock=clock)
+        times = interleave(sides, options.rounds, clock=CLOCKS[options.cpu_time])
     print(
         f"{name}, {tuple(images.shape)}, {options.threads} threads, {options.rounds} rounds, "
         f"{'CPU' if options.cpu_time else 'wall'} time"
@@ -94,18 +95,20 @@ def against_by_hand(name, model, by_hand, images, options) -> None:
         )
 
 
-def predictions(model, images, rounds: int) -> None:
-    table = subpath.measure.latency(model, images, every=True, rounds=rounds)
-    print(f"  {table.conditions}")
+def predictions(model, images, options) -> None:
+    sides = {skip: partial(model, images, skip=skip) for skip in model.skip_configs()}
+    with torch.inference_mode():
+        times = interleave(sides, options.rounds, clock=CLOCKS[options.cpu_time])
+    table = summarise(model.skip_configs(), times, {})
     print("  config  measured, ms  predicted, ms   error   within what noise allows")
-    for entry in table.configs:
+    for entry in table:
         line = f"  {entry.skip}  {entry.measured_ms:12.2f}"
         if entry.predicted_ms is not None:
             low, high = entry.predicted_interval_ms
             within = "yes" if low <= entry.measured_ms <= high else "no"
             line += f"  {entry.predicted_ms:13.2f}  {entry.prediction_error:+6.1%}   {within}"
         print(line)
-    errors = [abs(entry.prediction_error) for entry in table.checked]
+    errors = [abs(entry.prediction_error) for entry in table if entry.predicted_ms is not None]
     print(f"  error: median {statistics.median(errors):.1%}, largest {max(errors):.1%}")
 
 
