@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from ..skip import SkipConfig
 from .code import compile_forward, dispatches
@@ -58,7 +59,9 @@ class Forwards:
         shapes = shapes_of(inputs) if self.by_size else None
         with self._making:
             if shapes not in self._by_shapes:
-                graphs = self._tracing.graphs(self._root, inputs)
+                with torch.inference_mode(False):  # its tensors do not say who wrote into them
+                    own = tree_map_only(torch.Tensor, torch.Tensor.clone, inputs)
+                    graphs = self._tracing.graphs(self._root, own)
                 add_constants(self._root, graphs)
                 self._by_shapes[shapes] = graphs
             return self._by_shapes[shapes]

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..graph.facts import tensors_in
 from ..graph.read import read_opened
 from ..plan import Plan
 from .code import dispatches
@@ -59,7 +58,21 @@ def add_constants(root: nn.Module, graphs: Mapping[bool, GatedGraph]) -> None:
 @dispatches
 def shapes_of(inputs: tuple[Any, ...]) -> Shapes:
     """The shape of each tensor in the inputs."""
-    return tuple(tuple(tensor.shape) for tensor in tensors_in(inputs))
+    return tuple(_shapes(inputs, []))
+
+
+@dispatches
+def _shapes(value: Any, found: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    # No generator: torch.compile refuses one as a frame of its own.
+    if isinstance(value, torch.Tensor):
+        found.append(tuple(value.shape))
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            _shapes(item, found)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _shapes(item, found)
+    return found
 
 
 def check_shapes(graph: fx.Graph, inputs: tuple[Any, ...], any_batch: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import operator
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from torch.nn.utils import parametrize
 from ..errors import TraceError
 from .facts import Fact, on_meta, propagate, shape_copy
 from .sizes import Sizes
+
+# While it traces, torch.fx replaces how every module of the process is called: one at a time, and
+# what other threads run meanwhile is none of its business.
+_TRACING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,10 @@ def trace(
     sizes = Sizes(copy, on_meta(inputs))
     tracer = _Tracer(inputs, is_leaf, opaque_functions, sizes)
     try:
-        with torch.device("cpu"):  # tensors that a forward makes from numbers alone are real
+        with (
+            _TRACING,
+            torch.device("cpu"),
+        ):  # tensors that a forward makes from numbers alone are real
             graph = tracer.trace(copy)
     except Exception as error:  # a forward may raise anything when it meets a proxy
         raise TraceError(
@@ -199,6 +207,7 @@ class _Tracer(fx.Tracer):
         self._sizes = sizes
         self._given_list = False
         self._runs = False  # while sizes are found out, modules run as they are
+        self._thread = threading.get_ident()
         self._is_leaf = is_leaf
         self._stack: list[Call] = []
         self._calls_made = 0
@@ -239,7 +248,7 @@ class _Tracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        if self._runs:
+        if self._runs or self._is_another_thread():
             return forward(*args, **kwargs)
         path = self.path_of_module(m)
         self._given_list = any(isinstance(value, list) for value in (*args, *kwargs.values()))
@@ -276,7 +285,7 @@ class _Tracer(fx.Tracer):
         return super().create_arg(a)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if self._runs:
+        if self._runs or self._is_another_thread():
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
@@ -311,6 +320,9 @@ class _Tracer(fx.Tracer):
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         assert isinstance(obj, _Proxy)
         return (obj[i] for i in range(len(obj)))
+
+    def _is_another_thread(self) -> bool:
+        return threading.get_ident() != self._thread
 
     def _ask(self, question: Callable[..., Any], node: fx.Node, *more: Any) -> Any:
         self._runs = True
