@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
 from ..choice import MeasuredTable
-from ..errors import SubpathError
+from ..errors import ChoiceError, SubpathError
 from ..plan import Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
 from .code import dispatches
@@ -26,6 +27,7 @@ from .subnet import straight_module
 
 _ACTIVE: ContextVar[Mapping[int, SkipConfig]] = ContextVar("subpath_active_configs")
 _NONE: Mapping[int, SkipConfig] = {}
+_NUMBERS = itertools.count()
 
 # The registries the adaptive model shares with the network it runs on.
 _SHARED = (
@@ -75,6 +77,7 @@ class AdaptiveModel(nn.Module):
         self._tracing = tracing
         self._forwards = Forwards(root, tracing, graphs)
         self._default = SkipConfig.super_net(len(tracing.plan.stages))
+        self._number = next(_NUMBERS)
         self.measured = None
         self.training = root.training
 
@@ -97,7 +100,7 @@ class AdaptiveModel(nn.Module):
         if kwargs:
             args = self._positional(args, kwargs)
         if skip is None:
-            skip = _ACTIVE.get(_NONE).get(id(self), self._default)
+            skip = _ACTIVE.get(_NONE).get(self._number, self._default)
         return self._forwards.get(skip, self.training, "output", args)(self._root, *args)
 
     @dispatches
@@ -110,7 +113,7 @@ class AdaptiveModel(nn.Module):
         dimension ``model.stages[i].channel_dim``.
         """
         if skip is None:
-            skip = _ACTIVE.get(_NONE).get(id(self), self._default)
+            skip = _ACTIVE.get(_NONE).get(self._number, self._default)
         run = self._forwards.get(skip, self.training, "both", args)
         output: tuple[Any, tuple[torch.Tensor, ...]] = run(self._root, *args)
         return output
@@ -139,7 +142,7 @@ class AdaptiveModel(nn.Module):
     @property
     def skip(self) -> SkipConfig:
         """The config that runs when a call names none; set it to change the default."""
-        return _ACTIVE.get(_NONE).get(id(self), self._default)
+        return _ACTIVE.get(_NONE).get(self._number, self._default)
 
     @skip.setter
     def skip(self, config: str) -> None:
@@ -149,11 +152,46 @@ class AdaptiveModel(nn.Module):
     def using(self, skip: str) -> Iterator[AdaptiveModel]:
         """Run ``skip`` by default inside a ``with`` block, in this thread or task alone."""
         config = SkipConfig(skip, len(self.stages))
-        token = _ACTIVE.set({**_ACTIVE.get(_NONE), id(self): config})
+        token = self._activate(config)
         try:
             yield self
         finally:
             _ACTIVE.reset(token)
+
+    def choose(
+        self,
+        *,
+        max_latency_ms: float | None = None,
+        max_gmacs: float | None = None,
+        min_top1: float | None = None,
+    ) -> SkipConfig:
+        """Run the best config within a budget by default, in this thread or task alone.
+
+        It is looked up in :attr:`measured`, in microseconds: the most accurate config within the
+        budget (where no accuracy is known, the costliest), or, with ``min_top1`` alone, the
+        cheapest that reaches it.
+
+        Args:
+            max_latency_ms: time of one call at most, under the conditions of the measurement.
+            max_gmacs: multiply-adds for one input at most, in units of 1e9.
+            min_top1: accuracy at least, in percent.
+
+        Returns:
+            The config, to give to a call as ``skip`` where another thread makes it.
+
+        Raises:
+            ChoiceError: nothing was measured that the budget asks for, or no config fits.
+        """
+        if self.measured is None:
+            raise ChoiceError(
+                "got a model of which nothing was measured; expected a table in model.measured, as "
+                "subpath.measure.measured_table makes it, or a run saved with one"
+            )
+        config = self.measured.choose(
+            max_latency_ms=max_latency_ms, max_gmacs=max_gmacs, min_top1=min_top1
+        )
+        self._activate(SkipConfig(config, len(self.stages)))
+        return config
 
     def subnet(
         self,
@@ -233,6 +271,9 @@ class AdaptiveModel(nn.Module):
             lines.append(f"  {active[number]}  {stage.name}: {state} {count} of {blocks} blocks")
         lines.append(f"  skip={str(active)!r}: {self.share_of_work(active):.1%} of the MACs")
         return "\n".join(lines)
+
+    def _activate(self, config: SkipConfig) -> Token[Mapping[int, SkipConfig]]:
+        return _ACTIVE.set({**_ACTIVE.get(_NONE), self._number: config})
 
     def _graphs_for(self, inputs: tuple[Any, ...]) -> Mapping[bool, GatedGraph]:
         return self._forwards.graphs_for(inputs)
