@@ -106,8 +106,8 @@ def without_data(architecture: Architecture, tensors: Mapping[str, Tensor]) -> n
             model = zoo.create_model(architecture.name, **architecture.arguments)
     except ModelError as error:
         raise CheckpointError(
-            f"the saved architecture cannot be made: {error}. Or make the original network and "
-            "call subpath.load(directory, model=network)"
+            f"got a saved architecture that cannot be made: {error}. Expected one that this timm "
+            "makes; or make the original network and call subpath.load(directory, model=network)"
         ) from error
     saved = model.state_dict().keys()
     unsaved = sum(b.nbytes for name, b in model.named_buffers() if name not in saved)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..choice import MeasuredConfig, MeasuredTable
+from ..skip import SkipConfig
+
 
 @dataclass(frozen=True)
 class ConfigResult:
@@ -37,6 +40,12 @@ class Summary:
         """``{"model": ..., "skip": {"FFFF": {"top1": percent, "gmacs": ...}, ...}}``."""
         results = {c.skip: {"top1": c.top1, "gmacs": c.gmacs} for c in self.configs}
         return {"model": self.model, "skip": results}
+
+    def table(self) -> MeasuredTable:
+        """The same to choose from, and to keep beside the weights."""
+        return MeasuredTable(
+            tuple(MeasuredConfig(SkipConfig(c.skip), c.gmacs, top1=c.top1) for c in self.configs)
+        )
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Summary:

@@ -122,10 +122,10 @@ def _run(
         model = converted(network, scene)
     model = _finetune(model.to(processes.device), scene, keeper)
 
+    summary = summarise(model, None, scene)
+    model.measured = summary.table()
     if processes.first:
         checkpoint.save(model, folder, made, form.size)
-    summary = summarise(model, None, scene)
-    if processes.first:
         text = json.dumps(summary.to_dict(), indent=2) + "\n"
         checkpoint.write_atomically(folder / SUMMARY, text)
         remove_checkpoints(folder)
