@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from importlib.util import find_spec
@@ -16,11 +15,10 @@ from ..adaptive.choices import choosing_graph
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.subnet import straight_module
 from ..checkpoint.files import write_atomically
-from ..checkpoint.versions import library_versions
 from ..errors import ExportError
 from ..skip import SkipConfig
 from .check import configs_to_check, largest_difference
-from .record import RUNTIME, Exported, Tensor
+from .record import RUNTIME, Exported
 from .session import Session
 from .source import Observer, Source, cause, check_place, source
 
@@ -74,6 +72,8 @@ def to_onnx(
             f"got a request for an ONNX file without the packages {', '.join(missing)}; expected "
             "the extra onnx: pip install 'subpath[onnx]'"
         )
+    from .metadata import describe, tensor  # onnx is known to be there
+
     _check_opset(opset)
     target = Path(path)
     check_place(target)
@@ -87,7 +87,7 @@ def to_onnx(
     taken = source(model, example_input, batch)
     observer("exporting with torch.onnx")
     written = _single(taken, config, opset) if config is not None else _runtime(taken, opset)
-    _describe(written, model, skip)
+    describe(written, model, skip)
     configs = configs_to_check(len(model.stages)) if config is None else (config,)
     differences: list[float] = []
 
@@ -103,8 +103,8 @@ def to_onnx(
         path=target,
         format="onnx",
         skip=skip,
-        inputs=tuple(_tensor(value) for value in written.graph.inputs),
-        outputs=tuple(_tensor(value) for value in written.graph.outputs),
+        inputs=tuple(tensor(value) for value in written.graph.inputs),
+        outputs=tuple(tensor(value) for value in written.graph.outputs),
         size=target.stat().st_size,
         difference=differences[0],
         checked=tuple(map(str, configs)),
@@ -123,9 +123,11 @@ def _check_opset(opset: int | None) -> None:
 
 
 def _single(taken: Source, config: SkipConfig, opset: int | None) -> ir.Model:
+    from .metadata import name_ends
+
     module = taken.model.subnet(config, example_input=taken.inputs)
     model = _through_torch(module, taken, (), opset)
-    _name(model.graph, taken)
+    name_ends(model.graph, taken.names)
     return model
 
 
@@ -133,6 +135,7 @@ def _runtime(taken: Source, opset: int | None) -> ir.Model:
     import onnx_ir as ir
 
     from .branches import branch
+    from .metadata import name_ends
 
     stages = len(taken.model.stages)
     graph = choosing_graph(taken.gated, stages)
@@ -151,7 +154,7 @@ def _runtime(taken: Source, opset: int | None) -> ir.Model:
         scalar.replace_all_uses_with(chosen)
         model.graph.inputs.remove(scalar)
     model.graph.inputs.append(vector)
-    _name(model.graph, taken)
+    name_ends(model.graph, taken.names)
     return model
 
 
@@ -184,45 +187,3 @@ def _through_torch(
             f"{made}, or none to leave the choice to torch"
         )
     return program.model
-
-
-def _name(graph: ir.Graph, taken: Source) -> None:
-    """Call inputs as the network's forward does, and outputs by their order."""
-    single = len(graph.outputs) == 1
-    for place, value in enumerate(graph.outputs):
-        value.name = "output" if single else f"output_{place}"
-    for name, value in zip(taken.names, graph.inputs, strict=False):
-        value.name = name
-
-
-def _describe(written: ir.Model, model: AdaptiveModel, skip: str) -> None:
-    """Metadata: what the file is; and nothing about the machine that it was made on."""
-    import onnx_ir as ir
-
-    for node in ir.traversal.RecursiveGraphIterator(written.graph):
-        node.metadata_props.clear()  # traces with paths of files
-        node.doc_string = None
-        for value in (*node.inputs, *node.outputs):
-            if value is not None:
-                value.metadata_props.clear()
-    stages = [
-        {"letter": number, "stage": stage.name, "skips": list(stage.skippable)}
-        for number, stage in enumerate(model.stages, 1)
-    ]
-    written.metadata_props.clear()
-    written.graph.metadata_props.clear()
-    written.metadata_props.update(
-        {
-            "subpath.skip": skip,
-            "subpath.stages": json.dumps(stages),
-            "subpath.libraries": json.dumps(library_versions()),
-        }
-    )
-
-
-def _tensor(value: ir.Value) -> Tensor:
-    assert value.name is not None
-    assert value.dtype is not None
-    sizes = () if value.shape is None else value.shape
-    shape = tuple(size if isinstance(size, int) else str(size) for size in sizes)
-    return Tensor(value.name, str(value.dtype.numpy()), shape)
