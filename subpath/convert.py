@@ -105,7 +105,9 @@ def convert(
     root = _copy(model)
     add_constants(root, graphs)
     add_twins(root, plan.twin_norms)
-    return AdaptiveModel(root, tracing, graphs)
+    adaptive = AdaptiveModel(root, tracing, graphs)
+    adaptive.set_grad_checkpointing(zoo.recomputes(model, plan.opened))
+    return adaptive
 
 
 def _check_paths(model: nn.Module, plan: Plan) -> None:

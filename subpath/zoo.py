@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -98,6 +98,15 @@ def made_with(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
     ):
         name = f"{name}.{tag}"  # its data config: size, mean and deviation
     return name, recorded(model, rates)
+
+
+def recomputes(model: nn.Module, opened: Iterable[str]) -> bool:
+    """Whether timm's gradient checkpointing is on in a forward that is traced through.
+
+    Tracing leaves it out; modules that are called whole keep their own.
+    """
+    paths = ("", *opened)
+    return any(getattr(model.get_submodule(p), "grad_checkpointing", False) is True for p in paths)
 
 
 def example_inputs(model: nn.Module, example_input: Any = None) -> tuple[Any, ...]:

@@ -12,8 +12,10 @@ from torch.utils._pytree import tree_map_only
 
 from ..skip import SkipConfig
 from .code import compile_forward, dispatches
+from .features import layouts
 from .gates import GatedGraph, Returns, fold
 from .graphs import Shapes, Tracing, add_constants, shapes_of
+from .recompute import recomputed_forward
 
 Forward = Callable[..., Any]
 
@@ -26,20 +28,36 @@ class Forwards:
     Attributes:
         example: the gated graphs of eval (``False``) and train mode (``True``) for the example.
         inputs: the names of the inputs.
+        layouts: of the stages' outputs.
         by_size: whether other input shapes have graphs of their own.
+        recompute: whether train mode keeps the stages' outputs alone for the backward pass.
     """
 
     def __init__(
         self, root: nn.Module, tracing: Tracing, example: Mapping[bool, GatedGraph]
     ) -> None:
-        self.example = dict(example)
-        placeholders = self.example[False].graph.find_nodes(op="placeholder")
-        self.inputs = tuple(str(node.target) for node in placeholders)
-        self.by_size = any(gated.by_size for gated in example.values())
         self._root, self._tracing = root, tracing
-        self._by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: self.example}
-        self._made: dict[tuple[str, bool, Returns, Shapes | None], Forward] = {}
         self._making = threading.RLock()
+        self.recompute = False
+        self.replace(example)
+
+    def replace(self, example: Mapping[bool, GatedGraph]) -> None:
+        """Take other graphs of the same root: its head has changed."""
+        with self._making:
+            self.example = dict(example)
+            placeholders = self.example[False].graph.find_nodes(op="placeholder")
+            self.inputs = tuple(str(node.target) for node in placeholders)
+            self.layouts = layouts(self.example[False], self._tracing.plan.stages)
+            self.by_size = any(gated.by_size for gated in example.values())
+            self._by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: self.example}
+            self._made: dict[tuple[str, bool, Returns, Shapes | None], Forward] = {}
+
+    def set_recompute(self, enable: bool) -> None:
+        """Turn gradient checkpointing on or off."""
+        with self._making:
+            if enable != self.recompute:
+                self.recompute = enable
+                self._made = {key: made for key, made in self._made.items() if not key[1]}
 
     @dispatches
     def get(self, skip: str, training: bool, returns: Returns, inputs: tuple[Any, ...]) -> Forward:
@@ -75,5 +93,8 @@ class Forwards:
         with self._making:
             if key not in self._made:
                 gated = self.graphs_for(inputs)[training]
-                self._made[key] = compile_forward(fold(gated, config, returns))
+                if training and self.recompute:
+                    self._made[key] = recomputed_forward(gated, config, returns)
+                else:
+                    self._made[key] = compile_forward(fold(gated, config, returns))
             return self._made[key]

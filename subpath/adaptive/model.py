@@ -18,6 +18,7 @@ from ..choice import MeasuredTable
 from ..errors import ChoiceError, SubpathError
 from ..plan import Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
+from .backbone import Backbone
 from .code import dispatches
 from .forwards import Forwards
 from .gates import GatedGraph, fold, twin_path
@@ -42,7 +43,7 @@ _SHARED = (
 )
 
 
-class AdaptiveModel(nn.Module):
+class AdaptiveModel(Backbone):
     """A network that can skip the second half of each residual stage (Kang and Lee, 2024).
 
     Made by :func:`subpath.convert`. Calling it runs the super-net, which is the original network
@@ -140,6 +141,7 @@ class AdaptiveModel(nn.Module):
         return tuple(inputs[0].shape) if one else None
 
     @property
+    @dispatches
     def skip(self) -> SkipConfig:
         """The config that runs when a call names none; set it to change the default."""
         return _ACTIVE.get(_NONE).get(self._number, self._default)
@@ -260,7 +262,7 @@ class AdaptiveModel(nn.Module):
             root = vars(self).get("_root")
             if root is None or name.startswith("__"):
                 raise
-            return getattr(root, name)
+            return self._adapted(name, getattr(root, name))
 
     def __repr__(self) -> str:
         active = self.skip
@@ -317,6 +319,7 @@ class AdaptiveModel(nn.Module):
         copied = AdaptiveModel(copy.deepcopy(self._root, memo), self._tracing, self._graphs)
         copied._default = self._default
         copied.measured = self.measured
+        copied.set_grad_checkpointing(self._forwards.recompute)
         memo[id(self)] = copied
         return copied
 

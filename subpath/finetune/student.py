@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
-from torch.fx.passes.split_module import split_module
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from ..adaptive.model import AdaptiveModel
 from ..plan import StagePlan
@@ -39,6 +36,7 @@ class Student:
         self.stages: Sequence[StagePlan] = model.stages
         self._model, self._processes = model, processes
         self._compiled, self._recompute = compiled, recompute
+        model.set_grad_checkpointing(recompute)
         self._runs: dict[str, Run] = {}
 
     def forward_features_of_stages(
@@ -53,9 +51,7 @@ class Student:
         return in_single(output), stages
 
     def _make(self, skip: str, inputs: Tensor) -> Run:
-        if self._recompute:
-            return recomputed(self._model, skip, inputs)
-        if self._compiled:
+        if self._compiled and not self._recompute:
             straight = self._model.subnet(skip, example_input=inputs, features=True)
             run: Run = torch.compile(straight)
             return run
@@ -67,48 +63,3 @@ def in_single(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
     return tuple(in_single(head) for head in output)
-
-
-def recomputed(model: AdaptiveModel, skip: str, inputs: Tensor) -> Run:
-    """One config in parts from stage to stage; each part is computed again for its gradients."""
-    whole = model.subnet(skip, example_input=inputs, features=True)
-    graph = whole.graph
-    returned: Any = graph.output_node().args[0]
-    ends = set(returned[1])
-    part: dict[fx.Node, int] = {}
-    number = 0
-    for node in graph.nodes:
-        part[node] = number
-        number += node in ends
-    parts: Any = split_module(whole, whole, part.__getitem__)
-    for name, inner in list(parts.named_children()):
-        parts.register_module(name, _Recomputed(inner))
-    run: Run = parts
-    return run
-
-
-class _Recomputed(nn.Module):
-    """A part of a network that keeps nothing but its inputs for the backward pass."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, *inputs: Any) -> Any:
-        return checkpoint(
-            self.inner,
-            *inputs,
-            use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _statistics_kept(self.inner)),
-        )
-
-
-@contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Running statistics count a batch once, though it passes twice."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, value in before:
-            buffer.copy_(value)
