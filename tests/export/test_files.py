@@ -136,6 +136,23 @@ def test_a_file_that_computes_something_else_is_not_kept(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_small_outputs_must_be_right_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = adaptive(toys.TOYS["post-activation"])
+    with torch.no_grad():
+        model.fc.weight *= 1e-6
+        model.fc.bias *= 1e-6
+    to_onnx(model, tmp_path / "right.onnx", skip="TF")
+    right = Session.run
+
+    def run(self: Session, config: Any, inputs: Any) -> list[torch.Tensor]:
+        return [0 * value for value in right(self, config, inputs)]
+
+    monkeypatch.setattr(Session, "run", run)
+    with pytest.raises(ExportError, match="got a difference of"):
+        to_onnx(model, tmp_path / "wrong.onnx", skip="TF")
+    assert [path.name for path in tmp_path.iterdir()] == ["right.onnx"]
+
+
 def test_many_stages_are_checked_at_the_ends_and_one_letter_from_them() -> None:
     assert len(configs_to_check(6)) == 64
     some = configs_to_check(8)
