@@ -107,6 +107,17 @@ def test_shapes_that_have_graphs_of_their_own_are_compiled_once(backend: Countin
     assert backend.count == len(inputs) * 4
 
 
+def test_features_are_compiled_once_for_each_config(backend: Counting) -> None:
+    model = network("vit")
+    compiled = torch.compile(model.features, backend=backend, fullgraph=True)
+    with torch.no_grad():
+        for skip in ("FFFF", "TTFT", "FFFF", "TTFT"):
+            got = compiled(IMAGES, skip=skip, output_fmt="NCHW")
+            expected = model.features(IMAGES, skip=skip, output_fmt="NCHW")
+            torch.testing.assert_close(got, expected)
+    assert backend.count == 2
+
+
 def test_inside_a_larger_compiled_function_the_active_config_runs(backend: Counting) -> None:
     model = four_stages()
     larger = torch.compile(lambda x: 2 * model(x + 1), backend=backend)
