@@ -129,6 +129,10 @@ class _Recorder(fx.Interpreter):
         self.facts: dict[fx.Node, Fact] = {}
         self.kept: list[Any] = []  # storage ids are addresses: nothing may be freed meanwhile
 
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super().fetch_args_kwargs_from_env(n)
+        return tuple(map(_own_lists, args)), {name: _own_lists(v) for name, v in kwargs.items()}
+
     def run_node(self, n: fx.Node) -> Any:
         before = [
             (tensor, tensor._version)
@@ -147,6 +151,13 @@ class _Recorder(fx.Interpreter):
             value=None if tensors else result,
         )
         return result
+
+
+def _own_lists(value: Any) -> Any:
+    """Lists that a callee may change, as it may those in the code of the graph."""
+    if isinstance(value, list):
+        return [_own_lists(item) for item in value]
+    return tuple(map(_own_lists, value)) if type(value) is tuple else value
 
 
 class _MacCounter(TorchDispatchMode):

@@ -17,7 +17,7 @@ def without_blocks(original: nn.Module, adaptive: AdaptiveModel) -> Iterator[nn.
     The first puts a module in the place of each block that gives back its input. That is not the
     same where a block ends with an activation, or has learned scales on its shortcut, which stay.
     The second keeps the blocks and sets the weights of their branches to zero, so that they add
-    nothing.
+    nothing. The third closes the gates of branches that are scaled by the sigmoid of a weight.
 
     Args:
         original: a network; it is not changed.
@@ -34,12 +34,16 @@ def without_blocks(original: nn.Module, adaptive: AdaptiveModel) -> Iterator[nn.
     else:
         yield replaced
     kept = {n for n, _ in adaptive.subnet("T" * len(adaptive.stages)).named_parameters()}
-    silenced = copy.deepcopy(original)
+    silenced, closed = copy.deepcopy(original), copy.deepcopy(original)
     with torch.no_grad():
         for name, parameter in silenced.named_parameters():
             if name not in kept and any(name.startswith(f"{block}.") for block in blocks):
                 parameter.zero_()
+        for name, parameter in closed.named_parameters():
+            if name not in kept and name.rpartition(".")[0] in blocks:
+                parameter.fill_(-torch.inf)
     yield silenced
+    yield closed
 
 
 class _First(nn.Module):

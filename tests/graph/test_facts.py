@@ -150,3 +150,14 @@ def test_tensors_in_keeps_the_order() -> None:
     one, two, three = torch.zeros(1), torch.zeros(2), torch.zeros(3)
     found = list(tensors_in([one, {"a": (two, 4)}, "text", three]))
     assert [t.numel() for t in found] == [1, 2, 3]
+
+
+def test_a_function_may_change_the_lists_it_is_given() -> None:
+    def shrink(x: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+        sizes[0] = 1
+        return x[: sizes[0]]
+
+    graph = fx.Graph()
+    graph.output(graph.call_function(shrink, (graph.placeholder("x"), [2, 3])))
+    facts = propagate(nn.Module(), graph, (torch.zeros(4, 3),), {})
+    assert [fact.shapes for fact in facts.values()][1] == ((1, 3),)

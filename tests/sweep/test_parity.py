@@ -114,9 +114,22 @@ def test_blocks_are_taken_out_by_hand(name: str) -> None:
     adaptive = subpath.convert(model, images)
     with torch.no_grad():
         base = adaptive(images, skip="T" * len(adaptive.stages))
-        replaced, silenced = (by_hand(images) for by_hand in without_blocks(model, adaptive))
+        replaced, silenced, closed = (m(images) for m in without_blocks(model, adaptive))
     assert unequal(silenced, base) == ""
     assert (unequal(replaced, base) == "") == (name == "resnet18")
+    assert unequal(closed, base) != ""
+
+
+def test_gates_of_blocks_are_closed_by_hand() -> None:
+    """Its blocks give back a second value that the head reads, and fade by a learned sigmoid."""
+    model = make_original(zoo.library("timm"), "efficientvim_m1", {})
+    images = torch.randn(1, 3, 64, 64)
+    adaptive = subpath.convert(model, images)
+    with torch.no_grad():
+        base = adaptive(images, skip="TTT")
+        *others, closed = without_blocks(model, adaptive)
+        assert unequal(closed(images), base) == ""
+        assert unequal(others[-1](images), base) != ""
 
 
 def test_another_cut_than_at_full_size_is_found(resnet: Subject) -> None:
