@@ -161,26 +161,31 @@ NOTHING = [
 ]
 
 
-@pytest.mark.parametrize("function", IDEMPOTENT, ids=str)
+def label(function: object) -> str:
+    """A name that is the same in every process."""
+    return str(getattr(function, "__name__", function))
+
+
+@pytest.mark.parametrize("function", IDEMPOTENT, ids=label)
 def test_idempotent_activations(function: object) -> None:
     found = traits_of(function)
     assert found == Traits(pointwise=True, idempotent=True)
     assert found.activation
 
 
-@pytest.mark.parametrize("function", ONLY_POINTWISE, ids=str)
+@pytest.mark.parametrize("function", ONLY_POINTWISE, ids=label)
 def test_activations_that_do_more_the_second_time(function: object) -> None:
     assert traits_of(function) == Traits(pointwise=True)
 
 
-@pytest.mark.parametrize("function", IDENTITIES, ids=str)
+@pytest.mark.parametrize("function", IDENTITIES, ids=label)
 def test_identities(function: object) -> None:
     found = traits_of(function)
     assert found.identity
     assert not found.activation
 
 
-@pytest.mark.parametrize("function", NOTHING, ids=str)
+@pytest.mark.parametrize("function", NOTHING, ids=label)
 def test_neither(function: object) -> None:
     assert traits_of(function) == Traits()
 
