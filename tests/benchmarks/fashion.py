@@ -1,0 +1,216 @@
+"""The method's promise on real data: Fashion-MNIST, three kinds of network, several seeds.
+
+    apt-get install dataset-fashion-mnist
+    python tests/benchmarks/fashion.py --networks resnet vit mobilenet --seeds 0 1 2
+    python tests/benchmarks/fashion_table.py
+
+For each network (recipes/fashion-*.yaml) and seed:
+
+- ``alone FFFF``, ``alone TTTT``: the network, and its base-net as a network of its own, each
+  trained by itself; the first also tells what skipping costs where nothing was trained for it;
+- ``joint``: super-net and base-net trained together from the first step, for as many epochs;
+- ``short``: the trained original, converted and fine-tuned for a tenth of its training cost;
+- ``joint/...``, ``short/...``: the same without self-distillation (labels for both passes), without
+  feature distillation, with other twin norms.
+
+Every result is one line in ``--results``; what is there is not done again, so a stopped run goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import subpath
+from subpath.finetune import read_recipe
+from subpath.finetune.accuracy import accuracies, accuracy
+from subpath.finetune.criterion import make_criterion
+from subpath.finetune.data import Split, _Part, image_format, open_data
+from subpath.finetune.engine import distillation_learner, task_learner, train_epoch
+from subpath.finetune.loader import still_batches
+from subpath.finetune.network import architecture, make_network
+from subpath.finetune.observer import Silent
+from subpath.finetune.processes import start_processes
+from subpath.finetune.scene import Scene, converted, make_phase, make_training
+from subpath.finetune.seeds import set_seeds
+from subpath.finetune.student import Student
+from subpath.finetune.tally import Tally
+from subpath.measure import count_macs
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+RESULTS = Path(__file__).parents[2] / "docs" / "fashion.jsonl"
+LABELS_ALONE = {"logits": False, "features": False, "base_task": 1.0}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "no distillation": {"distill": LABELS_ALONE},
+    "no features": {"distill": {"features": False}},
+    "features": {"distill": {"features": True}},
+    "no twins": {"convert": {"twin_norms": "none"}},
+    "all twins": {"convert": {"twin_norms": "all"}},
+    "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
+}
+# A short fine-tune costs a tenth of the original's training.
+SHARE = 0.1
+SHORT_LR = {"resnet": 0.02, "vit": 3e-4, "mobilenet": 0.02}
+DEFAULT = ["alone FFFF", "alone TTTT", "joint", "short", "short/no distillation"]
+DEFAULT += ["short/no features", "short/no twins"]
+
+
+def scene_of(name: str, seed: int, variant: str, arguments: argparse.Namespace) -> Scene:
+    recipe = read_recipe(RECIPES / f"fashion-{name}.yaml", [f"seed={seed}", *arguments.set])
+    for section, values in VARIANTS[variant].items():
+        changed = getattr(recipe, section).model_copy(update=values)
+        recipe = recipe.model_copy(update={section: changed})
+    split = open_data(recipe.data, seed)
+    if arguments.images is not None:
+        split = some(split, arguments.images)
+    made = architecture(recipe, split.num_classes)
+    form = image_format(recipe.data, make_network(recipe, made))
+    processes = start_processes("cpu", "fp32")
+    return Scene(recipe, Path(), processes, split, form, made, Silent())
+
+
+def some(split: Split, images: int) -> Split:
+    """The first so many of the training images."""
+    return replace(split, train=_Part(split.train, range(images)))
+
+
+def fresh(scene: Scene) -> nn.Module:
+    set_seeds(scene.recipe.seed)
+    return make_network(scene.recipe, scene.made)
+
+
+def train_alone(network: nn.Module, scene: Scene, epochs: int | None) -> nn.Module:
+    phase = phase_of(scene, epochs)
+    batches, updates = make_phase(network, phase, scene, 0)
+    learn = task_learner(network, updates, make_criterion(phase))
+    training = make_training("train", phase, batches, learn, updates, scene)
+    for epoch in range(phase.epochs):
+        train_epoch(training, epoch, Tally(torch.device("cpu")), Silent())
+    return updates.kept
+
+
+def train_together(model, scene: Scene, phase) -> subpath.AdaptiveModel:
+    batches, updates = make_phase(model, phase, scene, 1)
+    student = Student(model.train(), scene.processes)
+    learn = distillation_learner(student, updates, make_criterion(phase), scene.recipe.distill)
+    training = make_training("finetune", phase, batches, learn, updates, scene)
+    for epoch in range(phase.epochs):
+        train_epoch(training, epoch, Tally(torch.device("cpu")), Silent())
+    return updates.kept
+
+
+def phase_of(scene: Scene, epochs: int | None):
+    phase = scene.recipe.finetune
+    return phase if epochs is None else phase.model_copy(update={"epochs": epochs})
+
+
+def short_phase(scene: Scene, model, epochs: int, changes: dict[str, Any]):
+    """A fine-tune of one epoch, on as many images as a tenth of the training pays for."""
+    phase = scene.recipe.finetune
+    schedule = phase.schedule.model_copy(update={"warmup_epochs": 0})
+    optimiser = phase.optimiser.model_copy(update=changes)
+    short = {"epochs": 1, "schedule": schedule, "optimiser": optimiser}
+    images = round(SHARE * epochs * len(scene.split.train) / (1 + model.share_of_work(base(model))))
+    assert images <= len(scene.split.train), "more than one epoch is paid for"
+    return phase.model_copy(update=short), replace(scene, split=some(scene.split, images))
+
+
+def base(model) -> str:
+    return "T" * len(model.stages)
+
+
+def all_configs(model, scene: Scene, calibrated: bool) -> dict[str, Any]:
+    skips = model.skip_configs()
+    found: dict[str, Any] = {"top1": accuracies(model, scene.held_back, scene.processes, skips)}
+    if calibrated:
+        batches = list(still_batches(scene.split.train, scene.form, 128, 20, scene.recipe.seed))
+        subnets = {skip: subpath.calibrate(model, batches, skip) for skip in skips[1:-1]}
+        top1 = accuracies(model, scene.held_back, scene.processes, skips, None, subnets)
+        found["calibrated"] = top1
+    counts = count_macs(model, torch.zeros(1, *scene.form.size), skips=skips)
+    return {**found, "gmacs": {str(skip): counts[skip].gmacs for skip in skips}}
+
+
+def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    kind, _, variant = what.partition("/")
+    scene = scene_of(name, seed, variant, arguments)
+    epochs = arguments.epochs or scene.recipe.finetune.epochs
+    saved = arguments.weights / f"{name}-{seed}.pt"
+    network = fresh(scene)
+    start = time.perf_counter()
+    if what == "alone FFFF":
+        network = train_alone(network, scene, epochs)
+        seconds = time.perf_counter() - start
+        arguments.weights.mkdir(parents=True, exist_ok=True)
+        torch.save(network.state_dict(), saved)
+        result = all_configs(converted(network, scene), scene, calibrated=False)
+    elif what == "alone TTTT":
+        whole = converted(network, scene)
+        network = train_alone(whole.subnet(base(whole), copy_weights=True), scene, epochs)
+        seconds = time.perf_counter() - start
+        top1 = accuracy(network, scene.held_back, scene.processes)
+        result = {"top1": {base(whole): top1}}
+    elif kind == "joint":
+        model = train_together(converted(network, scene), scene, phase_of(scene, epochs))
+        seconds = time.perf_counter() - start
+        result = all_configs(model, scene, calibrated=not variant)
+    else:
+        network.load_state_dict(torch.load(saved, weights_only=True))
+        model = converted(network, scene)
+        changes = {"lr": arguments.lr} if arguments.lr else {"lr": SHORT_LR[name]}
+        phase, part = short_phase(scene, model, epochs, changes)
+        model = train_together(model, part, phase)
+        seconds = time.perf_counter() - start
+        result = all_configs(model, scene, calibrated=not variant)
+    return {"network": name, "seed": seed, "what": what, "seconds": round(seconds), **result}
+
+
+def key(record: dict[str, Any]) -> tuple[str, int, str]:
+    return record["network"], record["seed"], record["what"]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(arguments: argparse.Namespace) -> None:
+    done = {key(record) for record in read(arguments.results)}
+    for seed in arguments.seeds:
+        for name in arguments.networks:
+            for what in arguments.what:
+                if (name, seed, what) in done:
+                    continue
+                record = run_one(name, seed, what, arguments)
+                with arguments.results.open("a") as file:
+                    file.write(json.dumps(record) + "\n")
+                ends = {skip: top1 for skip, top1 in record["top1"].items() if len(set(skip)) == 1}
+                print(name, seed, what, ends, f"{record['seconds']} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=list(SHORT_LR))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--what", nargs="+", default=DEFAULT)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--weights", type=Path, default=Path("runs/fashion"))
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--images", type=int, help="train on so many images alone")
+    parser.add_argument("--set", nargs="*", default=[], help="key=value, instead of the recipe's")
+    parser.add_argument("--lr", type=float, help="of the short fine-tune")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    run(arguments)
+
+
+if __name__ == "__main__":
+    main()
