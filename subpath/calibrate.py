@@ -7,22 +7,29 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from .adaptive.model import AdaptiveModel
+from .adaptive.statistics import has_statistics
 from .errors import SubpathError
+from .skip import SkipConfig
 
 
 @torch.no_grad()
 def calibrate(
-    model: AdaptiveModel, loader: Iterable[Any], skip: str, batches: int | None = None
+    model: AdaptiveModel,
+    loader: Iterable[Any],
+    skip: str,
+    batches: int | None = None,
+    *,
+    keep: bool = False,
 ) -> fx.GraphModule:
     """One sub-network with running statistics of its own, estimated from a few batches.
 
     Only super-net and base-net are trained. In the configs between them, a norm with running
     statistics sees values that neither of the two has seen there; its statistics are measured
-    here, as means over the batches. All weights are shared with ``model``, whose own statistics
-    stay as they are.
+    here, as means over the batches. All weights are shared with ``model``, whose other configs
+    keep their statistics.
 
     Args:
         model: the adaptive model.
@@ -30,6 +37,10 @@ def calibrate(
             as ``(images, labels)``, the first element counts.
         skip: the config.
         batches: how many to take; default: all.
+        keep: let ``model`` itself run ``skip`` with these statistics in eval mode from now on, and
+            have them in its state dict (``calibrated.<config>.<path>``), so that they are saved and
+            loaded with it. Train mode does not know them; after further training calibrate again.
+            Without ``keep`` the model stays as it was.
 
     Returns:
         The sub-network, in eval mode, a ``torch.fx.GraphModule`` as from ``model.subnet(skip)``.
@@ -38,8 +49,9 @@ def calibrate(
         SubpathError: there is no batch.
         SkipConfigError: ``skip`` is not a config of this model.
     """
-    subnet = _in_eval_mode(model, skip)
-    norms: list[Any] = [module for module in subnet.modules() if _has_statistics(module)]
+    config = SkipConfig(skip, len(model.stages))
+    subnet, parts = model._own_parts(config)
+    norms: list[Any] = [module for module in subnet.modules() if has_statistics(module)]
     momenta = [norm.momentum for norm in norms]
     place = next(model.parameters())
     count = 0
@@ -55,26 +67,7 @@ def calibrate(
         raise SubpathError("got no batch to calibrate with; expected a few batches of images")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    return subnet.eval()
-
-
-def _in_eval_mode(model: AdaptiveModel, skip: str) -> fx.GraphModule:
-    """The sub-network in eval mode, with the model's weights and copies of its statistics."""
-    mode = model.training
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        subnet, shared = model.subnet(skip, copy_weights=True), model.subnet(skip)
-    finally:
-        model.train(mode)
-        for module, was in modes:
-            module.training = was
-    for name, parameter in shared.named_parameters(remove_duplicate=False):
-        owner, _, leaf = name.rpartition(".")
-        subnet.get_submodule(owner).register_parameter(leaf, parameter)
+    subnet.eval()
+    if keep:
+        model._forwards.set_statistics({config: parts})
     return subnet
-
-
-def _has_statistics(module: nn.Module) -> bool:
-    kept = getattr(module, "running_mean", None), getattr(module, "running_var", None)
-    return any(isinstance(value, torch.Tensor) for value in kept) and hasattr(module, "momentum")

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
 from ..skip import SkipConfig
 from .code import compile_forward, dispatches
 from .features import layouts
-from .gates import GatedGraph, Returns, fold
+from .gates import GatedGraph, Returns, fold, twin_path
 from .graphs import Shapes, Tracing, add_constants, shapes_of
 from .recompute import recomputed_forward
+from .statistics import install, remove, use_own
 
 Forward = Callable[..., Any]
 
@@ -28,6 +29,7 @@ class Forwards:
     Attributes:
         example: the gated graphs of eval (``False``) and train mode (``True``) for the example.
         inputs: the names of the inputs.
+        original: for the path of each twin that of its norm.
         layouts: of the stages' outputs.
         by_size: whether other input shapes have graphs of their own.
         recompute: whether train mode keeps the stages' outputs alone for the backward pass.
@@ -38,6 +40,7 @@ class Forwards:
     ) -> None:
         self._root, self._tracing = root, tracing
         self._making = threading.RLock()
+        self.original = {twin_path(twin): twin.path for twin in tracing.plan.twin_norms}
         self.recompute = False
         self.replace(example)
 
@@ -84,6 +87,24 @@ class Forwards:
                 self._by_shapes[shapes] = graphs
             return self._by_shapes[shapes]
 
+    def straight(
+        self, gated: GatedGraph, config: SkipConfig, training: bool, returns: Returns
+    ) -> tuple[fx.Graph, dict[str, str]]:
+        """The graph of a config, and the original's path of what it calls in another's place."""
+        graph = fold(gated, config, returns)
+        own = {} if training else use_own(self._root, graph, config, self.original)
+        return graph, {**self.original, **own}
+
+    def set_statistics(self, parts: Mapping[str, Mapping[str, nn.Module] | None]) -> None:
+        """Give configs statistics of their own, or (``None``) take them away."""
+        with self._making:
+            for config, own in parts.items():
+                if own is None:
+                    remove(self._root, config)
+                else:
+                    install(self._root, config, own)
+            self._made = {key: made for key, made in self._made.items() if key[0] not in parts}
+
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _make(
         self, skip: str, training: bool, returns: Returns, inputs: tuple[Any, ...]
@@ -96,5 +117,6 @@ class Forwards:
                 if training and self.recompute:
                     self._made[key] = recomputed_forward(gated, config, returns)
                 else:
-                    self._made[key] = compile_forward(fold(gated, config, returns))
+                    graph, _ = self.straight(gated, config, training, returns)
+                    self._made[key] = compile_forward(graph)
             return self._made[key]

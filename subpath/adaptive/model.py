@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any
@@ -21,9 +21,10 @@ from ..skip import SkipConfig, skip_configs
 from .backbone import Backbone
 from .code import dispatches
 from .forwards import Forwards
-from .gates import GatedGraph, fold, twin_path
+from .gates import GatedGraph, Returns, fold
 from .graphs import Tracing, check_shapes
 from .methods import METHODS
+from .statistics import configs_in, installed, own_parts
 from .subnet import straight_module
 
 _ACTIVE: ContextVar[Mapping[int, SkipConfig]] = ContextVar("subpath_active_configs")
@@ -222,10 +223,9 @@ class AdaptiveModel(Backbone):
         config = SkipConfig(skip, len(self.stages))
         inputs = self._example_inputs(example_input)
         gated = self._graphs_for(inputs)[self.training]
-        graph = fold(gated, config, "both" if features else "output")
-        if gated.by_size:
-            check_shapes(graph, inputs, self._any_batch(gated, inputs))
-        original = {twin_path(twin): twin.path for twin in gated.twins.values()}
+        returns: Returns = "both" if features else "output"
+        graph, original = self._forwards.straight(gated, config, self.training, returns)
+        self._check_shapes(graph, inputs, self.training)
         return straight_module(self._root, graph, original, self.training, copy_weights)
 
     def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
@@ -251,6 +251,41 @@ class AdaptiveModel(Backbone):
         """The original's state dict and the twins'."""
         return self._root.state_dict(*args, **kwargs)
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load what :meth:`state_dict` gave; the calibrated configs become those found in it.
+
+        With ``strict=False``, those that it does not hold stay as they are.
+        """
+        before, found = set(self.calibrated), set(configs_in(state_dict, len(self.stages)))
+        self.prepare_statistics(found)
+        if strict:
+            self._forwards.set_statistics(dict.fromkeys(before - found))
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError:
+            self._forwards.set_statistics(dict.fromkeys(found - before))
+            raise
+
+    @property
+    def calibrated(self) -> tuple[SkipConfig, ...]:
+        """The configs that run with statistics of their own in eval mode (see ``calibrate``)."""
+        return tuple(SkipConfig(config) for config in sorted(installed(self._root)))
+
+    def prepare_statistics(self, configs: Iterable[str]) -> None:
+        """Give configs statistics of their own, equal to those that they run with now."""
+        new = [SkipConfig(c, len(self.stages)) for c in configs if c not in self.calibrated]
+        self._forwards.set_statistics({config: self._own_parts(config)[1] for config in new})
+
+    def _own_parts(self, config: SkipConfig) -> tuple[fx.GraphModule, dict[str, nn.Module]]:
+        """A sub-network in eval mode with statistics of its own, and its parts by path."""
+        graph = fold(self._graphs[False], config)
+        self._check_shapes(graph, self._example_inputs(None), False)
+        original = self._forwards.original
+        parts = own_parts(self._root, graph, original)
+        return straight_module(self._root, graph, original, False, instead=parts), parts
+
     def get_submodule(self, target: str) -> nn.Module:
         """The submodule at a path of the original, also below a child named ``stages``."""
         return self if target == "" else self._root.get_submodule(target)
@@ -272,6 +307,8 @@ class AdaptiveModel(Backbone):
             count, blocks = len(stage.skippable), len(stage.blocks)
             lines.append(f"  {active[number]}  {stage.name}: {state} {count} of {blocks} blocks")
         lines.append(f"  skip={str(active)!r}: {self.share_of_work(active):.1%} of the MACs")
+        if self.calibrated:
+            lines.append(f"  with statistics of their own: {', '.join(self.calibrated)}")
         return "\n".join(lines)
 
     def _activate(self, config: SkipConfig) -> Token[Mapping[int, SkipConfig]]:
@@ -296,14 +333,17 @@ class AdaptiveModel(Backbone):
             for fact in facts
         )
 
-    def _any_batch(self, gated: GatedGraph, inputs: tuple[Any, ...]) -> bool:
-        """Whether the graph for ``inputs`` also holds for other batch sizes."""
+    def _check_shapes(self, graph: fx.Graph, inputs: tuple[Any, ...], training: bool) -> None:
+        """Let a graph that sizes decided refuse others; which batches it takes is tried."""
+        gated = self._graphs_for(inputs)[training]
+        if not gated.by_size:
+            return
 
         def with_one_more(x: torch.Tensor) -> torch.Tensor:
             return x.new_empty((x.shape[0] + 1, *x.shape[1:]))
 
-        larger = tree_map_only(torch.Tensor, with_one_more, inputs)
-        return str(self._graphs_for(larger)[self.training].graph) == str(gated.graph)
+        larger = self._graphs_for(tree_map_only(torch.Tensor, with_one_more, inputs))[training]
+        check_shapes(graph, inputs, any_batch=str(larger.graph) == str(gated.graph))
 
     @dispatches
     def _positional(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

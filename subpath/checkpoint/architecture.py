@@ -77,7 +77,8 @@ def recorded(model: AdaptiveModel) -> Architecture | None:
         with torch.device("meta"):
             again = zoo.create_model(architecture.name, **architecture.arguments)
         modules = dict(model.named_modules())
-        own = {name for name in modules if name.partition(".")[0] != "twin_norms"}
+        added = ("twin_norms", "calibrated")
+        own = {name for name in modules if name.partition(".")[0] not in added}
         same = own == {name for name, _ in again.named_modules()} and all(
             type(part) is type(modules[name]) and part.extra_repr() == modules[name].extra_repr()
             for name, part in again.named_modules()
@@ -85,7 +86,8 @@ def recorded(model: AdaptiveModel) -> Architecture | None:
         )
     except (TypeError, ValueError, CheckpointError, ModelError):
         return None
-    fits = not mismatches(expected_state(again, model.plan), model.state_dict(), any_precision=True)
+    state = model.state_dict()
+    fits = not mismatches(expected_state(again, model.plan, state), state, any_precision=True)
     return architecture if same and fits else None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
 from ..adaptive.gates import twin_path
+from ..adaptive.statistics import original_key
 from ..plan import Plan
 from .state import listed, mismatches
 
@@ -38,11 +39,14 @@ def unfit(
         absent = dict.fromkeys(p for p in paths if p.partition("#")[0] not in modules)
         if absent:
             lines.append(f"{kind}: {listed(absent)}")
-    return [*lines, *mismatches(expected_state(original, plan), tensors, any_precision)]
+    return [*lines, *mismatches(expected_state(original, plan, tensors), tensors, any_precision)]
 
 
-def expected_state(original: nn.Module, plan: Plan) -> dict[str, Tensor]:
-    """The state dict that ``original`` will have when it is cut: the twins have copies' shapes."""
+def expected_state(original: nn.Module, plan: Plan, saved: Iterable[str]) -> dict[str, Tensor]:
+    """The state dict that ``original`` will have when it is cut: the twins have copies' shapes.
+
+    So have the statistics of calibrated configs, which are known by the keys that were ``saved``.
+    """
     state = original.state_dict()
     twins = {
         f"{twin_path(twin)}.{key.removeprefix(twin.path + '.')}": value
@@ -50,4 +54,6 @@ def expected_state(original: nn.Module, plan: Plan) -> dict[str, Tensor]:
         for key, value in state.items()
         if key.startswith(f"{twin.path}.")
     }
-    return {**state, **twins}
+    known = {key: original_key(key, len(plan.stages)) for key in saved}
+    own = {key: state[of[1]] for key, of in known.items() if of and of[1] in state}
+    return {**state, **twins, **own}

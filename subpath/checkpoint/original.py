@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..adaptive.gates import twin_path
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.statistics import original_key
 from .state import check_keys
 from .weights import read_weights
 
@@ -48,4 +49,8 @@ def original_state_dict(model: AdaptiveModel) -> dict[str, Tensor]:
     ``model.state_dict()``.
     """
     twins = tuple(f"{twin_path(twin)}." for twin in model.plan.twin_norms)
-    return {key: value for key, value in model.state_dict().items() if not key.startswith(twins)}
+    return {
+        key: value
+        for key, value in model.state_dict().items()
+        if not key.startswith(twins) and original_key(key, len(model.stages)) is None
+    }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.statistics import configs_in
 from ..convert import convert
 from ..errors import CheckpointError, ConversionError, ModelError
 from .architecture import check_arguments, with_data, without_data
@@ -85,6 +86,7 @@ def read_model(
             f"got a plan in {folder / DESCRIPTION} that does not fit the network: {error}. "
             f"{written_with(description.libraries)}"
         ) from error
+    adaptive.prepare_statistics(configs_in(tensors, len(description.plan.stages)))
     check_keys(adaptive.state_dict(), tensors, f"the weights in {folder}")
     adaptive.load_state_dict(tensors)
     adaptive.measured = description.measured
