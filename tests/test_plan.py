@@ -9,6 +9,7 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,6 +57,14 @@ def test_the_rule_on_random_networks(toy: Toy) -> None:
     plan = plan_of(toy)
     assert [stage.blocks for stage in plan.stages] == [known.blocks for known in cut]
     assert skippable(plan) == [expected_skippable(known) for known in cut]
+
+
+def test_drop_path_in_one_of_two_blocks_does_not_part_them() -> None:
+    """The rate rises with depth, so the first block of a network has no drop-path."""
+    with torch.device("meta"):
+        plain = timm.create_model("resnet18")
+        dropping = timm.create_model("resnet18", drop_path_rate=0.2)
+    assert subpath.plan(dropping).stages == subpath.plan(plain).stages
 
 
 def test_the_model_may_be_on_the_meta_device() -> None:

@@ -100,6 +100,19 @@ def traits(node: fx.Node, modules: dict[str, nn.Module]) -> Traits:
     return Traits(pointwise, pointwise and torch.equal(whole, again), torch.equal(whole, grid))
 
 
+def is_identity(module: nn.Module) -> bool:
+    """Whether ``module`` holds no tensors and gives its input back in eval mode (drop-path)."""
+    if any(True for _ in _tensors(module)):
+        return False
+    grid = _grid()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            result = copy.deepcopy(module).eval()(grid.clone())
+    except Exception:  # it does not take one plain tensor
+        return False
+    return isinstance(result, torch.Tensor) and torch.equal(result, grid)
+
+
 def same_function(first: fx.Node, second: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether two pointwise nodes compute the same, bit for bit, on a grid of values."""
     one, two = _probe(first, modules), _probe(second, modules)

@@ -8,12 +8,13 @@ input, but something else does too, a norm or a convolution: that stays when the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from torch import fx, nn
 
+from .behaviour import is_identity
 from .residual import Path, ResidualGraph
 from .trace import Call
 
@@ -65,6 +66,7 @@ class CallTree:
             for call in stack:
                 nodes[call].add(node)
         self.nodes = {call: frozenset(nodes[call]) for call in nodes}
+        self._signatures: dict[str, str] = {}
 
     @cached_property
     def removable(self) -> dict[Call, Block]:
@@ -97,8 +99,14 @@ class CallTree:
         return sorted((n for n in nodes if _is_exit(n, nodes)), key=self.residual.order.__getitem__)
 
     def signature(self, path: str) -> str:
-        """The classes of the module at ``path`` and of everything inside it, sizes left out."""
-        return _signature(self.modules[path.partition("#")[0]])
+        """The classes of the module at ``path`` and of everything inside it, sizes left out.
+
+        What does nothing in eval mode is left out too: drop-path is often missing in one block.
+        """
+        path = path.partition("#")[0]
+        if path not in self._signatures:
+            self._signatures[path] = _signature(self.modules[path])
+        return self._signatures[path]
 
     def kind(self, path: str) -> object:
         """What blocks of one row have in common: the class, for a bare container its contents."""
@@ -175,6 +183,6 @@ def _is_exit(node: fx.Node, nodes: frozenset[fx.Node]) -> bool:
 
 
 def _signature(module: nn.Module) -> str:
-    children: Mapping[str, nn.Module] = dict(module.named_children())
-    inside = ",".join(f"{name}:{_signature(child)}" for name, child in children.items())
+    children = [(name, m) for name, m in module.named_children() if not is_identity(m)]
+    inside = ",".join(f"{name}:{_signature(child)}" for name, child in children)
     return f"{type(module).__qualname__}({inside})"

@@ -35,15 +35,16 @@ def without_blocks(original: nn.Module, adaptive: AdaptiveModel) -> Iterator[nn.
         yield replaced
     kept = {n for n, _ in adaptive.subnet("T" * len(adaptive.stages)).named_parameters()}
     silenced, closed = copy.deepcopy(original), copy.deepcopy(original)
+    gates = [p for n, p in closed.named_parameters() if n.rpartition(".")[0] in blocks]
     with torch.no_grad():
         for name, parameter in silenced.named_parameters():
             if name not in kept and any(name.startswith(f"{block}.") for block in blocks):
                 parameter.zero_()
-        for name, parameter in closed.named_parameters():
-            if name not in kept and name.rpartition(".")[0] in blocks:
-                parameter.fill_(-torch.inf)
+        for gate in gates:
+            gate.fill_(-torch.inf)
     yield silenced
-    yield closed
+    if gates:
+        yield closed
 
 
 class _First(nn.Module):

@@ -114,10 +114,9 @@ def test_blocks_are_taken_out_by_hand(name: str) -> None:
     adaptive = subpath.convert(model, images)
     with torch.no_grad():
         base = adaptive(images, skip="T" * len(adaptive.stages))
-        replaced, silenced, closed = (m(images) for m in without_blocks(model, adaptive))
+        replaced, silenced, *_ = (m(images) for m in without_blocks(model, adaptive))
     assert unequal(silenced, base) == ""
     assert (unequal(replaced, base) == "") == (name == "resnet18")
-    assert unequal(closed, base) != ""
 
 
 def test_gates_of_blocks_are_closed_by_hand() -> None:
