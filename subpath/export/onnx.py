@@ -84,6 +84,12 @@ def to_onnx(
             f"got {weights / 2**30:.1f} GiB of weights; expected less than 2 GiB, the most that "
             "one ONNX file holds"
         )
+    if config is None and model.calibrated:
+        raise ExportError(
+            f"got a model in which {', '.join(model.calibrated)} have statistics of their own; "
+            "expected none for a file of all configs, whose norms are chosen by single letters. "
+            "Export these configs one by one, with skip"
+        )
     taken = source(model, example_input, batch)
     observer("exporting with torch.onnx")
     written = _single(taken, config, opset) if config is not None else _runtime(taken, opset)

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 
+import subpath
 import toys
 from onnx_files import adaptive, feeds, session
 from subpath.adaptive.model import AdaptiveModel
@@ -103,6 +104,18 @@ def test_models_that_are_not_ready(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="without data"):
         to_onnx(model.float().to("meta"), path)
     assert not list(tmp_path.iterdir())
+
+
+def test_calibrated_configs_go_into_files_of_their_own(tmp_path: Path) -> None:
+    model, images = adaptive(toys.TOYS["post-activation"]), torch.randn(3, 3, 8, 8)
+    subpath.calibrate(model, [4 * images + 1], "TF", keep=True)
+    with pytest.raises(ExportError, match=r"TF have statistics of their own; expected none"):
+        to_onnx(model, tmp_path / "all.onnx")
+    made = to_onnx(model, tmp_path / "one.onnx", skip="TF")
+    (got,) = session(made.path).run(["output"], {"x": images.numpy()})
+    with torch.no_grad():
+        assert np.allclose(got, model(images, skip="TF").numpy(), atol=1e-4)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.onnx"]
 
 
 def test_control_flow_of_the_network_s_own_is_refused(tmp_path: Path) -> None:
