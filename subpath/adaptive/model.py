@@ -336,14 +336,17 @@ class AdaptiveModel(Backbone):
     def _check_shapes(self, graph: fx.Graph, inputs: tuple[Any, ...], training: bool) -> None:
         """Let a graph that sizes decided refuse others; which batches it takes is tried."""
         gated = self._graphs_for(inputs)[training]
-        if not gated.by_size:
-            return
+        if gated.by_size:
+            check_shapes(graph, inputs, self._any_batch(gated, inputs, training))
+
+    def _any_batch(self, gated: GatedGraph, inputs: tuple[Any, ...], training: bool) -> bool:
+        """Whether the graph for ``inputs`` also holds for other batch sizes."""
 
         def with_one_more(x: torch.Tensor) -> torch.Tensor:
             return x.new_empty((x.shape[0] + 1, *x.shape[1:]))
 
         larger = self._graphs_for(tree_map_only(torch.Tensor, with_one_more, inputs))[training]
-        check_shapes(graph, inputs, any_batch=str(larger.graph) == str(gated.graph))
+        return str(larger.graph) == str(gated.graph)
 
     @dispatches
     def _positional(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

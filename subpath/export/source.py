@@ -81,7 +81,7 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
     inputs = random_like(given, 2 if batch is None else batch, seed=0)
     try:
         gated = model._graphs_for(inputs)[False]
-        fits_any = not gated.by_size or model._any_batch(gated, inputs)
+        fits_any = not gated.by_size or model._any_batch(gated, inputs, training=False)
     except SubpathError as error:
         shapes = ", ".join(str(list(value.shape)) for value in inputs)
         raise ExportError(
