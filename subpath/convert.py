@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from .adaptive.graphs import Tracing, add_constants
 from .adaptive.model import AdaptiveModel
 from .adaptive.twins import add_twins
 from .errors import ConversionError, PlanError
+from .graph.copies import deep_copy
 from .graph.read import read
 from .plan import Plan, Share, Twins, make_plan
 
@@ -123,7 +123,7 @@ def _check_paths(model: nn.Module, plan: Plan) -> None:
 
 def _copy(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        return deep_copy(model)
     except Exception as error:  # user modules refuse in many ways
         raise ConversionError(
             f"got a {type(model).__name__} that cannot be copied ({type(error).__name__}: "

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import ConversionError
-from ..graph.facts import shape_copy
+from ..graph.copies import shape_copy
 from .gates import GatedGraph
 from .graphs import Tracing
 

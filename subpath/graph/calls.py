@@ -66,7 +66,7 @@ class CallTree:
             for call in stack:
                 nodes[call].add(node)
         self.nodes = {call: frozenset(nodes[call]) for call in nodes}
-        self._signatures: dict[str, str] = {}
+        self._signatures: dict[nn.Module, str] = {}
 
     @cached_property
     def removable(self) -> dict[Call, Block]:
@@ -103,10 +103,7 @@ class CallTree:
 
         What does nothing in eval mode is left out too: drop-path is often missing in one block.
         """
-        path = path.partition("#")[0]
-        if path not in self._signatures:
-            self._signatures[path] = _signature(self.modules[path])
-        return self._signatures[path]
+        return self._signature(self.modules[path.partition("#")[0]])
 
     def kind(self, path: str) -> object:
         """What blocks of one row have in common: the class, for a bare container its contents."""
@@ -126,6 +123,13 @@ class CallTree:
                 needed.add(node)
                 todo += node.all_input_nodes
         return Block(name, tuple(paths), nodes, nodes - needed)
+
+    def _signature(self, module: nn.Module) -> str:
+        if module not in self._signatures:
+            children = [(name, m) for name, m in module.named_children() if not is_identity(m)]
+            inside = ",".join(f"{name}:{self._signature(child)}" for name, child in children)
+            self._signatures[module] = f"{type(module).__qualname__}({inside})"
+        return self._signatures[module]
 
     def _as_reducible(self, call: Call) -> Block | None:
         nodes, residual = self.nodes[call], self.residual
@@ -180,9 +184,3 @@ class CallTree:
 
 def _is_exit(node: fx.Node, nodes: frozenset[fx.Node]) -> bool:
     return any(user not in nodes for user in node.users)
-
-
-def _signature(module: nn.Module) -> str:
-    children = [(name, m) for name, m in module.named_children() if not is_identity(m)]
-    inside = ",".join(f"{name}:{_signature(child)}" for name, child in children)
-    return f"{type(module).__qualname__}({inside})"

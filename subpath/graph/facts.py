@@ -6,16 +6,17 @@ functions is needed to know which calls work in place, because the version count
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from .copies import deep_copy, on_meta, shape_copy, without_hooks
+from .shapes import Quickly
+from .tensors import storage_of, tensors_in
 
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
@@ -52,20 +53,6 @@ class Fact:
 Facts = Mapping[fx.Node, Fact]
 
 
-def shape_copy(model: nn.Module) -> nn.Module:
-    """A deep copy of ``model`` whose tensors are on the meta device: no memory, no data.
-
-    Tracing and shape propagation work on such copies, so that whatever a forward writes on its
-    modules (caches, counters) never reaches the caller's model.
-    """
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            for tensor in tensors_in(value):
-                memo[id(tensor)] = _to_meta(tensor)
-    return _without_hooks(copy.deepcopy(model, memo))
-
-
 def propagate(
     model: nn.Module,
     graph: fx.Graph,
@@ -88,7 +75,7 @@ def propagate(
             return _record(shape_copy(model), graph, *shapes)
     except Exception:  # what is at fault shows when there is data
         with torch.random.fork_rng(devices=[]):
-            return _record(_without_hooks(copy.deepcopy(model)), graph, inputs, constants)
+            return _record(without_hooks(deep_copy(model)), graph, inputs, constants)
 
 
 def _record(
@@ -99,34 +86,16 @@ def _record(
 ) -> dict[fx.Node, Fact]:
     vars(root).update(constants)
     recorder = _Recorder(root.eval(), graph)
-    with torch.no_grad():
+    with torch.no_grad(), recorder.counter:
         recorder.run(*inputs)
     return recorder.facts
-
-
-def on_meta(values: Any) -> Any:
-    """The same nested tuples, lists and dicts with tensors that have no data."""
-    return tree_map_only(torch.Tensor, _to_meta, values)
-
-
-def _without_hooks(copied: nn.Module) -> nn.Module:
-    for module in copied.modules():  # a user's hooks are for real calls
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            hooks.clear()
-    return copied
-
-
-def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
-    meta = torch.empty_like(tensor, device="meta")
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(meta, requires_grad=tensor.requires_grad)
-    return meta
 
 
 class _Recorder(fx.Interpreter):
     def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
         super().__init__(root, garbage_collect_values=False, graph=graph)
         self.facts: dict[fx.Node, Fact] = {}
+        self.counter = _MacCounter()
         self.kept: list[Any] = []  # storage ids are addresses: nothing may be freed meanwhile
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -139,15 +108,15 @@ class _Recorder(fx.Interpreter):
             for parent in n.all_input_nodes
             for tensor in tensors_in(self.env.get(parent))
         ]
-        with _MacCounter() as counter:
-            result = super().run_node(n)
+        counted = self.counter.flops
+        result = super().run_node(n)
         self.kept.append(result)
         tensors = tuple(tensors_in(result))
         self.facts[n] = Fact(
             shapes=tuple(tuple(t.shape) for t in tensors),
-            storages=tuple(_storage(t) for t in tensors),
-            writes=frozenset(_storage(t) for t, version in before if t._version != version),
-            macs=counter.flops // 2,
+            storages=tuple(storage_of(t) for t in tensors),
+            writes=frozenset(storage_of(t) for t, version in before if t._version != version),
+            macs=(self.counter.flops - counted) // 2,
             value=None if tensors else result,
         )
         return result
@@ -160,17 +129,17 @@ def _own_lists(value: Any) -> Any:
     return tuple(map(_own_lists, value)) if type(value) is tuple else value
 
 
-class _MacCounter(TorchDispatchMode):
+class _MacCounter(Quickly):
     """Counts with the formulas of ``torch.utils.flop_counter`` (two per multiply-add)."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.flops = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         packet = func._overloadpacket
         if packet is _CPU_ATTENTION:  # no formula of its own (pytorch #195460)
             query, key, value = (tensor.shape for tensor in args[:3])
@@ -178,19 +147,3 @@ class _MacCounter(TorchDispatchMode):
         elif packet in flop_registry:
             self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
         return result
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors inside nested tuples, lists and dicts, in order."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_in(item)
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

@@ -12,7 +12,8 @@ import torch
 from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
-from .facts import Fact, tensors_in
+from .facts import Fact
+from .tensors import tensors_in
 
 
 class Movement:

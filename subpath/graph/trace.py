@@ -20,7 +20,8 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from ..errors import TraceError
-from .facts import Fact, on_meta, propagate, shape_copy
+from .copies import on_meta, shape_copy
+from .facts import Fact, propagate
 from .sizes import Sizes
 
 # While it traces, torch.fx replaces how every module of the process is called: one at a time, and

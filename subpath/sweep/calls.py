@@ -24,8 +24,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from ..graph.facts import tensors_in
-from . import shapes
+from ..graph import shapes
+from ..graph.tensors import storage_of, tensors_in
+
+_MAY_HOLD_TENSORS = (torch.Tensor, tuple, list, dict)
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,12 @@ class _Log(TorchDispatchMode):
     def name(self, tensor: torch.Tensor, name: str) -> None:
         """Give the memory of ``tensor`` a name; where two tensors share it, the first one."""
         self._kept.append(tensor)
-        self._names.setdefault(_storage(tensor), name)
+        self._names.setdefault(storage_of(tensor), name)
 
     def know(self, tensor: torch.Tensor, value: torch.Tensor) -> None:
         """Take ``tensor`` as a table with these values."""
         self._kept.append(tensor)
-        self._tables.setdefault(_storage(tensor), value.untyped_storage())
+        self._tables.setdefault(storage_of(tensor), value.untyped_storage())
 
     def described(self, value: Any) -> str:
         """An argument or a result in words."""
@@ -113,13 +115,13 @@ class _Log(TorchDispatchMode):
         kwargs = kwargs or {}
         used = list(tensors_in((args, kwargs)))
         random = torch.Tag.nondeterministic_seeded in func.tags
-        if not random and all(_storage(tensor) in self._tables for tensor in used):
+        if not random and all(storage_of(tensor) in self._tables for tensor in used):
             return self._make_table(func, args, kwargs)
         words = [self.described(argument) for argument in args]
         words += [f"{key}={self.described(argument)}" for key, argument in kwargs.items()]
         result = shapes.run(func, args, kwargs)
         for tensor in _written(func, args, kwargs):
-            self._tables.pop(_storage(tensor), None)
+            self._tables.pop(storage_of(tensor), None)
         self.lines.append(f"{func}({', '.join(words)}) -> {self.described(result)}")
         return result
 
@@ -135,13 +137,13 @@ class _Log(TorchDispatchMode):
         return result
 
     def _value(self, table: torch.Tensor) -> torch.Tensor:
-        storage = self._tables[_storage(table)]
+        storage = self._tables[storage_of(table)]
         value = torch.empty(0, dtype=table.dtype, device="cpu")
         return value.set_(storage, table.storage_offset(), table.shape, table.stride())
 
     def _place(self, tensor: torch.Tensor) -> str:
         form = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         if storage in self._tables:
             return f"table {_digest(self._value(tensor))} {form}"
         self._kept.append(tensor)
@@ -166,7 +168,7 @@ def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     yield from model.named_buffers()
     for path, module in model.named_modules():  # caches and the like
         for name, value in vars(module).items():
-            if not name.startswith("_"):
+            if not name.startswith("_") and isinstance(value, _MAY_HOLD_TENSORS):
                 for number, tensor in enumerate(tensors_in(value)):
                     yield f"{path}.{name}.{number}", tensor
 
@@ -174,7 +176,3 @@ def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def _digest(tensor: torch.Tensor) -> str:
     numbers = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(numbers.tobytes()).hexdigest()[:12]
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

@@ -154,8 +154,9 @@ def _short(reason: str) -> str:
 
 
 def _cause(reason: str) -> str:
-    """The same without numbers, which differ from network to network."""
-    return re.sub(r"\b\d+ ", "", _short(reason).rpartition(": ")[2])
+    """The same without numbers, which differ from network to network; one is many too."""
+    plural = re.sub(r"\b1 (\w+)", r"\1s", _short(reason).rpartition(": ")[2])
+    return re.sub(r"\b\d+ ", "", plural)
 
 
 def _answers(records: Sequence[Record]) -> str:

@@ -41,6 +41,7 @@ def serve(answer: Callable[[Task, Tell], Any]) -> None:
         task = tasks.get()
         write(answer=answer(task, lambda phase: write(phase=phase)))
         gc.collect()
+        gc.freeze()  # what is left was imported or is remembered: no need to look through it again
 
 
 def _read(tasks: SimpleQueue[Task]) -> None:

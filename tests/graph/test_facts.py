@@ -10,7 +10,9 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 import toys
-from subpath.graph.facts import Fact, propagate, shape_copy, tensors_in
+from subpath.graph.copies import shape_copy
+from subpath.graph.facts import Fact, propagate
+from subpath.graph.tensors import tensors_in
 
 
 def facts_of(model: nn.Module, *inputs: torch.Tensor) -> dict[str, Fact]:

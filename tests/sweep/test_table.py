@@ -98,6 +98,18 @@ def test_every_refusal_and_failure_has_its_reason() -> None:
     assert failed.split("\n")[2] == r"- net: it \*hung\* (`net_broken`)"
 
 
+def test_one_and_many_are_one_cause() -> None:
+    reasons = [
+        "Found 4 additions: 1 stage with one such block. Try another.",
+        "Found 3: 2 stages with one such block. Try another.",
+    ]
+    records = [replace(REFUSED, name=f"net_{i}", reason=reason) for i, reason in enumerate(reasons)]
+    (row,) = (
+        line for line in page(records).split("\n") if line.startswith(f"| {REFUSED.family} |")
+    )
+    assert row.endswith("| stages with one such block |")
+
+
 def test_both_libraries_have_a_part_and_a_command() -> None:
     text = page(RECORDS)
     assert text.index("## timm\n") < text.index("## torchvision\n")

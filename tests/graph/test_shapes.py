@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subpath.sweep.shapes import run
+from subpath.graph.shapes import Quickly, run
 
 aten = torch.ops.aten
 
@@ -59,8 +59,25 @@ def test_views_stay_views_of_their_own_input(func: Any) -> None:
 def test_calls_in_place_write_each_time() -> None:
     for _ in range(3):
         x = empty(4)
-        assert run(aten.add_.Tensor, (x, 1), {}) is x
-        assert x._version == 1
+        with Quickly():
+            assert x.add_(1) is x
+            assert x._version == 1
+
+
+def test_calls_in_place_that_fail_fail_each_time() -> None:
+    for _ in range(3):
+        with pytest.raises(RuntimeError), Quickly():
+            empty(4).add_(empty(2, 4))
+
+
+def test_other_memory_and_other_forms_are_taken_on_each_time() -> None:
+    for _ in range(3):
+        x, y = empty(4), empty(4)
+        with Quickly():
+            x.set_(y)
+            y.unsqueeze_(0)
+        assert x.untyped_storage()._cdata == y.untyped_storage()._cdata
+        assert y.shape == (1, 4)
 
 
 def test_numbers_are_never_remembered() -> None:

@@ -1,0 +1,96 @@
+"""Copies of a model without data, to trace and to run."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from .tensors import tensors_in
+
+_ATOMS = (bool, int, float, str, type(None), type)
+_HOW = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__slots__")
+
+
+def shape_copy(model: nn.Module) -> nn.Module:
+    """A deep copy of ``model`` whose tensors are on the meta device: no memory, no data.
+
+    Tracing and shape propagation work on such copies, so that whatever a forward writes on its
+    modules (caches, counters) never reaches the caller's model.
+    """
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            if type(value) not in _ATOMS:
+                for tensor in tensors_in(value):
+                    memo[id(tensor)] = _to_meta(tensor)
+    return without_hooks(deep_copy(model, memo))
+
+
+def deep_copy(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """``copy.deepcopy(model, memo)``, in a third of the time.
+
+    A model is thousands of small dictionaries, most of them empty. ``copy.deepcopy`` asks each
+    how it would be pickled; here that is asked of what is no module, dictionary, list or set.
+    """
+    copied: nn.Module = _copied(model, {} if memo is None else memo)
+    return copied
+
+
+def on_meta(values: Any) -> Any:
+    """The same nested tuples, lists and dicts with tensors that have no data."""
+    return tree_map_only(torch.Tensor, _to_meta, values)
+
+
+def without_hooks(copied: nn.Module) -> nn.Module:
+    """``copied`` itself; a user's hooks are for real calls."""
+    for module in copied.modules():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            hooks.clear()
+    return copied
+
+
+def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
+    if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided:
+        form = tensor.size(), tensor.stride()  # empty_like would take five times as long
+        meta = torch.empty_strided(*form, dtype=tensor.dtype, device="meta")
+    else:
+        meta = torch.empty_like(tensor, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(meta, requires_grad=tensor.requires_grad)
+    return meta
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    made: Any
+    if kind is dict or kind is OrderedDict:
+        made = memo[id(value)] = kind()
+        for key, item in value.items():
+            made[_copied(key, memo)] = _copied(item, memo)
+    elif kind is list:
+        made = memo[id(value)] = []
+        made += [_copied(item, memo) for item in value]
+    elif kind is tuple and all(type(item) in _ATOMS for item in value):
+        made = value
+    elif kind is set:
+        made = memo[id(value)] = {_copied(item, memo) for item in value}
+    elif isinstance(value, nn.Module) and _is_copied_by_attributes(kind):
+        made = memo[id(value)] = type(value).__new__(type(value))
+        made.__setstate__({name: _copied(item, memo) for name, item in vars(value).items()})
+    else:
+        made = copy.deepcopy(value, memo)
+    return made
+
+
+def _is_copied_by_attributes(kind: type[nn.Module]) -> bool:
+    """Whether ``copy.deepcopy`` would copy the attributes and do no more."""
+    return all(getattr(kind, name, None) is getattr(nn.Module, name, None) for name in _HOW)
