@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 NAME_SIZE = 7.5
 MARKER = 5.0
 MOST_NAMES = 64
+NAMES_ON_LONG_FRONT = 32
 
 
 def curve_figure(panels: Sequence[Panel], title: str = "") -> Figure:
     """Draw panels side by side.
 
     Filled points are measured or counted, hollow ones predicted; grey ones are beaten by another.
-    Where there are more than 64 points, only those on the front are named.
+    Where there are more than 64 points, only those on the front are named, and of a long front 32.
 
     Raises:
         PlotError: matplotlib is not installed.
@@ -85,9 +86,9 @@ def _name(axes: Axes, panel: Panel) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     unit = figure.dpi / 72
-    named = [p for p in panel.points if p.on_front or len(panel.points) <= MOST_NAMES]
-    every = axes.transData.transform([(point.x, point.y) for point in panel.points])
-    centres = [tuple(every[panel.points.index(point)]) for point in named]
+    named = _named(panel)
+    places = axes.transData.transform([(point.x, point.y) for point in named])
+    centres = [(float(x), float(y)) for x, y in places]
     texts = [_text(point) for point in named]
     sizes = [_size(text, unit) for text in texts]
     frame = axes.get_window_extent()
@@ -119,6 +120,15 @@ def _name(axes: Axes, panel: Panel) -> None:
         if max(abs(edge[0] - centre[0]), abs(edge[1] - centre[1])) > 8 * unit:
             ends = back.transform([edge, centre])
             axes.plot(ends[:, 0], ends[:, 1], color=LINE, linewidth=0.8, zorder=1)
+
+
+def _named(panel: Panel) -> list[Point]:
+    """The points whose names find room: all, those on the front, or of these evenly some."""
+    if len(panel.points) <= MOST_NAMES:
+        return list(panel.points)
+    front = panel.front
+    count = len(front) if len(front) <= MOST_NAMES else NAMES_ON_LONG_FRONT
+    return [front[round(i * (len(front) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def _along_front(axes: Axes, panel: Panel) -> list[Box]:

@@ -104,6 +104,21 @@ def test_the_names_on_the_picture_do_not_touch(stages: int) -> None:
             assert not one.overlaps(other)
 
 
+def test_of_a_front_of_hundreds_some_are_named() -> None:
+    """Without accuracies every config is on the front of the multiply-adds."""
+    configs = [
+        MeasuredConfig(skip, gmacs=1000 - sum(2**i for i in skip.skipped))
+        for skip in skip_configs(9)
+    ]
+    figure = curve_figure(panels_of(MeasuredTable(tuple(configs))))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    (axes,) = figure.axes
+    names = {text.get_text(): text.get_window_extent(renderer) for text in axes.texts}
+    assert len(names) == 32
+    assert {"F" * 9, "T" * 9} <= set(names)
+    assert not any(one.overlaps(other) for one, other in combinations(names.values(), 2))
+
+
 def test_files_are_the_same_each_time(tmp_path: Path) -> None:
     for number in (1, 2):
         figure = curve_figure(panels_of(table(2)), SIGNS)
