@@ -17,7 +17,7 @@ from .tensors import storage_of, tensors_in
 # For each call that gave new tensors: the kind of the result, and how to make such tensors. For one
 # that worked in place and left the form of its first argument as it was: nothing.
 _known: dict[Any, tuple[type, list[dict[str, Any]]] | None] = {}
-_MOST = 20_000  # of a hundred networks, some 20 MB
+_MOST = 20_000  # a bound on what is kept; then it starts anew
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
