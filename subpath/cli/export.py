@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +13,11 @@ import typer
 from ..errors import CheckpointError, ExportError
 from . import options
 from .output import only_results_on_stdout, said, show_json
+from .status import status_line
 
 if TYPE_CHECKING:
     from ..adaptive.model import AdaptiveModel
     from ..export import Exported
-    from ..export.source import Observer
 
 _ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
 
@@ -92,7 +91,7 @@ def export(
 
     from ..export import to_onnx, to_torch
 
-    with only_results_on_stdout(), _watched() as observer:
+    with only_results_on_stdout(), status_line() as observer:
         observer("making the network")
         name, adaptive = _network(model, weights, size, arguments, cut)
         target = output or Path(_file_name(name, skip) + _ENDINGS[kind])
@@ -155,16 +154,6 @@ def _batch(word: str) -> int | None:
 
 def _file_name(name: str, skip: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name) + ("" if skip == "runtime" else f"-{skip}")
-
-
-@contextmanager
-def _watched() -> Iterator[Observer]:
-    """What is done now, in one line of a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    with console.status("") as status:
-        yield status.update
 
 
 def _show(made: Exported, stages: Sequence[str]) -> None:

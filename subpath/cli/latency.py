@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import MeasureError
+from .status import status_line
 
 if TYPE_CHECKING:
     from ..measure import LatencyTable
@@ -94,20 +95,29 @@ class Measuring:
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MeasureError("got --device cuda; expected one that torch sees here: cpu")
-        model = subject.converted(subject.make()).to(self.device)
-        return [
-            measure.latency(
-                model,
-                torch.randn(batch, *measure.example_shape(model)),
-                every=self.every,
-                rounds=self.rounds,
-                threads=self.threads,
-                precision=self.precision,
-                compiled=self.compiled,
-                runtime=self.runtime,
-            )
-            for batch in self.batches
-        ]
+        with status_line() as observer:
+            observer("making the network")
+            model = subject.converted(subject.make()).to(self.device)
+            tables = []
+            for batch in self.batches:
+
+                def told(step: str, batch: int = batch) -> None:
+                    observer(f"batch {batch}: {step}")
+
+                tables.append(
+                    measure.latency(
+                        model,
+                        torch.randn(batch, *measure.example_shape(model)),
+                        every=self.every,
+                        rounds=self.rounds,
+                        threads=self.threads,
+                        precision=self.precision,
+                        compiled=self.compiled,
+                        runtime=self.runtime,
+                        observer=told,
+                    )
+                )
+            return tables
 
 
 def parse_measuring(

@@ -13,7 +13,10 @@ from ..skip import SkipConfig
 
 
 def onnx_sides(
-    model: AdaptiveModel, inputs: tuple[Any, ...], configs: Sequence[SkipConfig]
+    model: AdaptiveModel,
+    inputs: tuple[Any, ...],
+    configs: Sequence[SkipConfig],
+    observer: Callable[[str], None] = lambda step: None,
 ) -> dict[SkipConfig, Callable[[], object]]:
     """What runs each config once, with as many threads as torch has now.
 
@@ -25,7 +28,8 @@ def onnx_sides(
 
     sides: dict[SkipConfig, Callable[[], object]] = {}
     with tempfile.TemporaryDirectory() as directory:  # a session has read its file when it is made
-        for skip in configs:
+        for number, skip in enumerate(configs, 1):
+            observer(f"writing {skip} as an ONNX file ({number} of {len(configs)})")
             made = to_onnx(model, Path(directory) / f"{skip}.onnx", skip, example_input=inputs)
             session = Session(made.path, [tensor.name for tensor in made.inputs], switches=False)
             sides[skip] = partial(session.run, skip, inputs)

@@ -23,6 +23,7 @@ from .latency_table import ConfigLatency, LatencyTable
 from .noise import FEWEST, interval, quartiles, resampled_medians
 from .timing import interleave
 
+Observer = Callable[[str], None]
 Sides = Mapping[SkipConfig, Callable[[], object]]
 
 
@@ -36,6 +37,7 @@ def latency(
     precision: str | None = None,
     compiled: bool = False,
     runtime: str = "torch",
+    observer: Observer = lambda step: None,
 ) -> LatencyTable:
     """How long one call of each skip config takes, where the model is now.
 
@@ -57,6 +59,7 @@ def latency(
         compiled: measure the sub-networks after ``torch.compile``.
         runtime: ``"torch"``, or ``"onnxruntime"`` for an ONNX file of each config in ONNX Runtime
             (on the CPU, in fp32; needs the extra ``onnx``).
+        observer: is told what is done now, in a few words.
 
     Raises:
         MeasureError: the model is on several devices, or cannot be run in this way.
@@ -67,7 +70,7 @@ def latency(
     precision = own if precision is None else precision
     if precision not in PRECISIONS:
         raise MeasureError(f"got precision={precision!r}; expected one of {', '.join(PRECISIONS)}")
-    _check_runtime(runtime, compiled or precision != "fp32" or device.type != "cpu")
+    _check_runtime(runtime, compiled, precision, device)
     inputs = _inputs(model, example_input, device, PRECISIONS[precision])
     subject = model if precision == own else copy.deepcopy(model).to(PRECISIONS[precision])
     was_training = subject.training
@@ -80,8 +83,8 @@ def latency(
             if runtime == "torch":
                 sides = _sides(subject, inputs, chosen, compiled)
             else:
-                sides = onnx_sides(subject, inputs, chosen)
-            times = _timed(sides, rounds, device)
+                sides = onnx_sides(subject, inputs, chosen, observer)
+            times = _timed(sides, rounds, device, observer)
             memory = _peak_memory(sides, device)
     finally:
         subject.train(was_training)
@@ -124,6 +127,7 @@ def summarise(
             predicted = max(0.0, total - sum(total - medians[stage] for stage in alone))
             whole = resampled[super_net]
             predictions = whole - sum(whole - resampled[stage] for stage in alone)
+            predictions = predictions.clamp(min=0.0)
         measured = medians.get(skip)
         latency_ms = predicted if measured is None else measured
         assert latency_ms is not None
@@ -143,13 +147,16 @@ def summarise(
     return tuple(entries)
 
 
-def _check_runtime(runtime: str, special: bool) -> None:
+def _check_runtime(runtime: str, compiled: bool, precision: str, device: torch.device) -> None:
     if runtime not in ("torch", "onnxruntime"):
         raise MeasureError(f"got runtime={runtime!r}; expected 'torch' or 'onnxruntime'")
+    special = [precision] if precision != "fp32" else []
+    special += [device.type] if device.type != "cpu" else []
+    special += ["torch.compile"] if compiled else []
     if runtime == "onnxruntime" and special:
         raise MeasureError(
-            "got runtime='onnxruntime' with bf16, CUDA or torch.compile; expected a model in fp32 "
-            "on a CPU"
+            f"got runtime='onnxruntime' with {', '.join(special)}; expected a model in fp32 on a "
+            "CPU, not compiled: leave one of them out"
         )
 
 
@@ -190,8 +197,14 @@ def _sides(
     }
 
 
-def _timed(sides: Sides, rounds: int | None, device: torch.device) -> dict[SkipConfig, list[float]]:
+def _timed(
+    sides: Sides, rounds: int | None, device: torch.device, observer: Observer
+) -> dict[SkipConfig, list[float]]:
     try:
+        for number, (skip, run) in enumerate(sides.items(), 1):
+            observer(f"first call of {skip} ({number} of {len(sides)})")
+            run()  # torch.compile compiles here
+        observer(f"timing {len(sides)} configs in turns")
         if device.type == "cuda":
             return interleave(sides, rounds, finish=partial(torch.cuda.synchronize, device))
         return interleave(sides, rounds)
