@@ -15,7 +15,7 @@ from rich.text import Text
 from ..choice import MeasuredConfig, MeasuredTable
 from ..skip import SkipConfig
 from .latency import BEATEN, beaten, latency_view, legend
-from .words import bar, config_name, many, significant, title
+from .words import bar, config_name, many, millions, significant, title
 
 if TYPE_CHECKING:
     from ..measure import LatencyTable
@@ -148,7 +148,7 @@ def config_table(rows: Sequence[ConfigRow]) -> Table:
         if with_ratio:
             cells.append("" if row.ratio is None else bar(row.ratio))
         if with_params:
-            cells.append("" if row.params is None else f"{row.params / 1e6:.2f}")
+            cells.append("" if row.params is None else millions(row.params))
         if with_top1:
             cells.append("" if row.top1 is None else f"{row.top1:.2f}")
         table.add_row(*cells, style="bright_black" if row.skip in grey else "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .configs import REMARK, ConfigRow, known
 from .latency import BEATEN, beaten, check, legend, shown_ms, spread
-from .words import many, percent, significant, times
+from .words import many, millions, percent, significant, times
 
 if TYPE_CHECKING:
     from ..choice import MeasuredTable
@@ -99,7 +99,7 @@ def _configs(plan: Plan, rows: Sequence[ConfigRow], uncounted: Mapping[str, int]
         cells = [
             significant(row.gmacs),
             "" if row.ratio is None else _bar(row.ratio),
-            "" if row.params is None else f"{row.params / 1e6:.2f}",
+            "" if row.params is None else millions(row.params),
         ]
         if with_top1:
             cells.append("" if row.top1 is None else f"{row.top1:.2f}")

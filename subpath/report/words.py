@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,14 @@ def bar(ratio: float) -> Table:
 
 def significant(gmacs: float) -> str:
     """Four digits for large and small networks alike."""
-    return f"{gmacs:.3f}" if gmacs >= 1 else f"{gmacs:.4f}"
+    if gmacs >= 1 or gmacs == 0:
+        return f"{gmacs:.3f}"
+    return f"{gmacs:.{min(3 - math.floor(math.log10(gmacs)), 9)}f}"  # nine: single multiply-adds
+
+
+def millions(params: int) -> str:
+    """A number of parameters in millions: two digits behind the point, more of a small network."""
+    return f"{params / 1e6:.2f}" if params >= 1e6 else f"{params / 1e6:.4f}"
 
 
 def times(shape: Sequence[int]) -> str:

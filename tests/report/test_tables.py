@@ -17,6 +17,7 @@ from subpath.report import (
     report_document,
     report_view,
 )
+from subpath.report.words import millions, significant
 
 LONG = tuple(f"network.backbone.stages.2.blocks.{i}" for i in range(18))
 PLAN = Plan(
@@ -48,6 +49,26 @@ def text(view: RenderableType, width: int) -> str:
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     return "\n".join(line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("gmacs", "shown"),
+    [
+        (15.4703, "15.470"),
+        (1.0, "1.000"),
+        (0.9511, "0.9511"),
+        (0.0088536, "0.008854"),
+        (0.00028, "0.0002800"),
+        (2e-9, "0.000000002"),
+        (0.0, "0.000"),
+    ],
+)
+def test_four_digits_of_large_and_small(gmacs: float, shown: str) -> None:
+    assert significant(gmacs) == shown
+
+
+def test_parameters_of_small_networks_can_be_told_apart() -> None:
+    assert [millions(n) for n in (25_557_032, 1_000_000, 64_123)] == ["25.56", "1.00", "0.0641"]
 
 
 def test_inspect_document() -> None:
