@@ -160,7 +160,10 @@ def _check_fit(
 def _tensors(folder: Path, root: Path, description: Description) -> dict[str, Tensor]:
     path = folder / description.weights
     if not path.is_file():
-        raise CheckpointError(f"got {folder} without {path.name}, which its {DESCRIPTION} names")
+        raise CheckpointError(
+            f"got {folder} without the file {path.name}, which its {DESCRIPTION} names; expected "
+            "both. Copy the whole directory again"
+        )
     check_inside(path, root)
     if digest(path) != description.sha256:
         raise CheckpointError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise a dozen kinds for a bad file
         raise CheckpointError(
-            f"got a weights file {path} that cannot be read ({type(error).__name__}: {error}); "
+            f"got a weights file {path} that cannot be read ({_why(error)}); "
             "expected a .safetensors file, or a PyTorch file that holds tensors alone"
         ) from error
     for name in ("state_dict", "model"):
@@ -43,6 +45,15 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             "a state dict: names, and plain tensors with data"
         )
     return dict(content)
+
+
+def _why(error: Exception) -> str:
+    """In one line. What torch says of a pickle with other things in it ends in advice to run it."""
+    name = type(error).__name__
+    if not isinstance(error, pickle.UnpicklingError):
+        return f"{name}: {error}"
+    held = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f"{name}: it holds {held[1]}" if held else f"{name}: it is no plain pickle"
 
 
 def _is_state_dict(content: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from argparse import Namespace
 
 import pytest
 import timm
@@ -43,6 +44,17 @@ def test_unfit_weights_of_the_original_change_nothing(made):
     with pytest.raises(CheckpointError, match=r"missing: bn1\.bias.*fc\.weight.*fc\.bias"):
         checkpoint.load_original(model, weights)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_no_error_advises_to_run_what_a_file_holds(made, tmp_path):
+    model, _ = made
+    torch.save({"args": Namespace(lr=0.1)}, tmp_path / "trained.pth")
+    (tmp_path / "text.pth").write_text("import os")
+    for name, said in (("trained.pth", "holds argparse.Namespace"), ("text.pth", "no plain")):
+        with pytest.raises(CheckpointError, match=said) as error:
+            subpath.load_original(model, tmp_path / name)
+        assert "weights_only" not in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_pickles_that_hold_more_than_tensors_are_refused(made, tmp_path):
