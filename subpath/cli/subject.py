@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ def subject_of(
     from .run_directory import read_run
 
     if not Path(target).is_dir():
+        if "/" in target or os.sep in target:  # no network is called so
+            raise CheckpointError(
+                f"got {target}, which is no directory; expected a model's name, "
+                "package.module:callable, or a directory that `subpath finetune` wrote"
+            )
         return Subject(target, maker(target, arguments), cut.arguments(), input_size)
     made = read_description(Path(target)).architecture
     if made is None or not made.is_timm:  # no module is imported because a file names it

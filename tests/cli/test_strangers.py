@@ -60,3 +60,9 @@ def test_a_saved_model_is_reported(command: Any, directory: Path) -> None:
     status, out, _ = command("report", "resnet18", "--weights", directory, "--json")
     assert status == 0
     assert json.loads(out)
+
+
+def test_a_path_that_is_not_there_is_no_model_name(command: Any, tmp_path: Path) -> None:
+    for word in ("draw", "plot", "report", "export"):
+        status, _, err = command(word, tmp_path / "nothing")
+        assert (status, "is no directory" in " ".join(err.split())) == (2, True), err
