@@ -16,7 +16,8 @@ from .tensors import storage_of, tensors_in
 
 # For each call that gave new tensors: the kind of the result, and how to make such tensors. For one
 # that worked in place and left the form of its first argument as it was: nothing.
-_known: dict[Any, tuple[type, list[dict[str, Any]]] | None] = {}
+_known: dict[Any, Any] = {}
+_NEW = object()
 _MOST = 20_000  # a bound on what is kept; then it starts anew
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -48,8 +49,8 @@ def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
     try:
         key = (func, _form(args), _form(tuple(kwargs.items())))
-        if key in _known:
-            known = _known[key]
+        known = _known.get(key, _NEW)  # one look: another thread may empty it
+        if known is not _NEW:
             return args[0] if known is None else _like(*known)
     except (TypeError, ValueError):  # an argument has data, or cannot be looked up
         return func(*args, **kwargs)
