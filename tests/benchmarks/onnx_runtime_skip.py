@@ -1,7 +1,7 @@
 """One ONNX file for all skip configs against a file for each: run by hand, on a quiet machine.
 
     python tests/benchmarks/onnx_runtime_skip.py [--models resnet18 vit_tiny_patch16_224 ...]
-        [--batch 1] [--rounds 25] [--threads 1] [--skip FFFF TTFF TTTT]
+        [--batch 1] [--rounds 25] [--threads 1] [--skip FFFF TTFF TTTT] [--cpu-time]
 
 For each network: size of the file against the super-net's own, and for each config the largest
 difference to torch, the median time in ONNX Runtime beside that of the config's own file (runs
@@ -60,11 +60,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--skip", nargs="*", help="the configs to measure; default: all")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="CPU time, which other processes do not add to (with one thread)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(
         f"onnxruntime {onnxruntime.__version__}, torch {torch.__version__}, CPU, fp32, batch "
-        f"{options.batch}, {options.threads} threads, {options.rounds} interleaved rounds"
+        f"{options.batch}, {options.threads} threads, {options.rounds} interleaved rounds, "
+        f"{'CPU' if options.cpu_time else 'wall'} time"
     )
     for name in options.models:
         torch.manual_seed(0)
@@ -89,6 +95,7 @@ def compare(name: str, folder: Path, options: argparse.Namespace) -> None:
     print("config    difference   runtime file, ms   own file, ms   ratio")
     ratios, differences = [], []
     files = {}
+    clock = time.process_time if options.cpu_time else time.perf_counter
     for config in model.skip_configs():
         if options.skip and config not in options.skip and "T" in config:
             continue
@@ -102,9 +109,9 @@ def compare(name: str, folder: Path, options: argparse.Namespace) -> None:
         sides = [(switching, given | {"skip": letters}, times[0]), (own, given, times[1])]
         for round_ in range(options.rounds + 2):
             for side, inputs, taken in sides if round_ % 2 else sides[::-1]:
-                start = time.perf_counter()
+                start = clock()
                 side.run(None, inputs)
-                taken.append(time.perf_counter() - start)
+                taken.append(clock() - start)
         first, second = (1000 * statistics.median(side[2:]) for side in times)
         ratios.append(first / second)
         differences.append(difference)
