@@ -99,7 +99,7 @@ def test_a_plot_of_a_model(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("plot", "nothing/here"), "'nothing/here'"),
+        (("plot", "nothing/here"), "nothing/here, which is no directory"),
         (("plot", "."), "subpath.json"),
         (("draw", "resnet18", "--output", "drawing.pdf"), ".png or .svg"),
         (("plot", "resnet18", "--threads", 1), "without --latency"),
