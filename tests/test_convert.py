@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import timm
@@ -238,6 +239,17 @@ def test_a_plan_for_another_network_is_refused() -> None:
         subpath.convert(VIT.build(), plan=plan)
     with pytest.raises(PlanError, match="plan alone"):
         subpath.convert(RESNET.build(), plan=plan, groups=2)
+
+
+def test_a_plan_whose_stages_are_idle_or_in_another_order_is_refused() -> None:
+    plan = subpath.plan(RESNET.build())
+    first, *others = plan.stages
+    idle = replace(plan, stages=(replace(first, skippable=()), *others))
+    with pytest.raises(PlanError, match="skips nothing in layer1; expected"):
+        subpath.convert(RESNET.build(), plan=idle)
+    turned = replace(plan, stages=plan.stages[::-1])
+    with pytest.raises(PlanError, match="order in which this network runs them: layer1, layer2"):
+        subpath.convert(RESNET.build(), plan=turned)
 
 
 def test_hooks_that_would_be_lost_are_refused() -> None:

@@ -110,6 +110,7 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         for name in stage.skippable
         for node, shortcut in found[name].gates
     ]
+    _check_stages(plan, [order[gate.node] for gate in gates], [gate.stage for gate in gates])
     by_path = {twin.path: twin for twin in plan.twin_norms}
     twins = {
         node: by_path[str(node.target)]
@@ -131,6 +132,24 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         constants=tree.residual.traced.constants,
         by_size=tree.residual.traced.by_size,
     )
+
+
+def _check_stages(plan: Plan, places: Sequence[int], stages: Sequence[int]) -> None:
+    """Refuse a plan with a stage that skips nothing, or that runs before the one it follows."""
+    names, numbers = [stage.name for stage in plan.stages], range(len(plan.stages))
+    idle = [names[number] for number in numbers if number not in stages]
+    if idle:
+        raise PlanError(
+            f"got a plan that skips nothing in {', '.join(idle)}; expected a skippable block in "
+            "each of its stages"
+        )
+    firsts = [min(p for p, s in zip(places, stages, strict=True) if s == n) for n in numbers]
+    if firsts != sorted(firsts):
+        ran = [names[number] for number in sorted(numbers, key=firsts.__getitem__)]
+        raise PlanError(
+            f"got a plan with the stages {', '.join(names)}; expected them in the order in which "
+            f"this network runs them: {', '.join(ran)}"
+        )
 
 
 def fold(gated: GatedGraph, config: SkipConfig, returns: Returns = "output") -> fx.Graph:
