@@ -68,10 +68,11 @@ def compare(name: str, options: argparse.Namespace) -> None:
     added = statistics.median(two / (plain + base) for plain, two, base in rounds)
     held = [in_a_process(name, side, options) for side in SIDES[:2]]
     print(
-        f"{name}: plain step {statistics.median(times['plain']):.0f} ms; two passes / plain "
-        f"{ratio:.3f}, 1 + base / super {1 + share:.3f}: {ratio / (1 + share) - 1:+.1%}; two "
-        f"passes / (plain + base-net alone) {added:.3f}; memory {held[0]:.0f} MB and {held[1]:.0f} MB, "
-        f"ratio {held[1] / held[0]:.3f}",
+        f"{name}: plain step {statistics.median(times['plain']):.0f} ms\n"
+        f"  two passes / plain {ratio:.3f}, 1 + base / super {1 + share:.3f}: "
+        f"{ratio / (1 + share) - 1:+.1%}\n"
+        f"  two passes / (plain + base-net alone) {added:.3f}\n"
+        f"  memory {held[0]:.0f} MB and {held[1]:.0f} MB, ratio {held[1] / held[0]:.3f}",
         flush=True,
     )
 
