@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ def _call(name: str, made_by: Any, arguments: Mapping[str, Any]) -> nn.Module:
     if isinstance(made_by, nn.Module):
         return made_by
     try:
-        model = made_by(**arguments)
+        model = made_by(**copy.deepcopy(dict(arguments)))  # some change the lists they are given
     except SubpathError:
         raise
     except Exception as error:  # the user's own code
