@@ -154,7 +154,7 @@ def distillation_learner(
             stages=section.stages,
             base_task=section.base_task,
             further=random_config(len(student.stages), seed) if section.random_pass else (),
-            weight=weight,
+            weight=weight * section.whole,
             backward=updates.processes.backward,
         )
         return {

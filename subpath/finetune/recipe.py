@@ -151,6 +151,9 @@ class DistillSection(Section):
 
     alpha: Share = 0.5
     """Weight of the super-net's task loss; the rest weighs the base-net's distillation."""
+    weight: PositiveNumber | None = None
+    """Of the whole loss. Default: ``1 / alpha``: the super-net's task loss counts in full, and the
+    learning rate of SGD means what it means in plain training. As published: 1."""
     temperature: PositiveNumber = 1.0
     logits: bool = True
     """Distil the logits."""
@@ -171,6 +174,13 @@ class DistillSection(Section):
         if not (self.logits or (self.features and self.features_weight) or self.base_task):
             raise ValueError("expected logits, features or base_task: the base-net learns nothing")
         return self
+
+    @property
+    def whole(self) -> float:
+        """The weight of the whole loss."""
+        if self.weight is not None:
+            return self.weight
+        return 1 / self.alpha if self.alpha else 1.0
 
 
 class Recipe(Section):

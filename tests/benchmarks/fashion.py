@@ -38,6 +38,7 @@ from subpath.finetune.engine import distillation_learner, task_learner, train_ep
 from subpath.finetune.loader import still_batches
 from subpath.finetune.network import architecture, make_network
 from subpath.finetune.observer import Silent
+from subpath.finetune.phase import PhaseSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.scene import Scene, converted, make_phase, make_training
 from subpath.finetune.seeds import set_seeds
@@ -89,7 +90,11 @@ def fresh(scene: Scene) -> nn.Module:
 
 
 def train_alone(network: nn.Module, scene: Scene, epochs: int | None) -> nn.Module:
-    phase = phase_of(scene, epochs)
+    return train_phase(network, scene, phase_of(scene, epochs))
+
+
+def train_phase(network: nn.Module, scene: Scene, phase: PhaseSection) -> nn.Module:
+    """Train a network as usual."""
     batches, updates = make_phase(network, phase, scene, 0)
     learn = task_learner(network, updates, make_criterion(phase))
     training = make_training("train", phase, batches, learn, updates, scene)
@@ -98,7 +103,8 @@ def train_alone(network: nn.Module, scene: Scene, epochs: int | None) -> nn.Modu
     return updates.kept
 
 
-def train_together(model, scene: Scene, phase) -> subpath.AdaptiveModel:
+def train_together(model, scene: Scene, phase: PhaseSection) -> subpath.AdaptiveModel:
+    """Train super-net and base-net."""
     batches, updates = make_phase(model, phase, scene, 1)
     student = Student(model.train(), scene.processes)
     learn = distillation_learner(student, updates, make_criterion(phase), scene.recipe.distill)

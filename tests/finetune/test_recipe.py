@@ -179,6 +179,21 @@ def test_published_weights_are_the_default():
     assert (distill.alpha, distill.temperature, distill.features) == (0.5, 1.0, True)
 
 
+@pytest.mark.parametrize(
+    ("section", "task"),
+    [({}, 1.0), ({"alpha": 0.8}, 1.0), ({"weight": 1.0}, 0.5), ({"alpha": 0, "weight": 3.0}, 0.0)],
+)
+def test_the_task_counts_in_full_unless_the_recipe_weighs_it(section, task):
+    given = {"model": {"name": "resnet18"}, "finetune": {"epochs": 1}, "distill": section}
+    distill = check_recipe(given).distill
+    assert distill.whole * distill.alpha == pytest.approx(task)
+
+
+def test_distillation_alone_counts_once():
+    given = {"model": {"name": "resnet18"}, "finetune": {"epochs": 1}, "distill": {"alpha": 0}}
+    assert check_recipe(given).distill.whole == 1.0
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_of_this_project_are_valid_and_say_what_they_cost(path):
     read_recipe(path)

@@ -13,6 +13,7 @@ import torch
 import subpath
 from pictures import write_fashion_mnist
 from subpath.finetune import evaluation, finetune, read_recipe
+from subpath.finetune.network import architecture, make_network
 from subpath.finetune.processes import start_processes
 from subpath.finetune.updates import make_updates
 
@@ -35,6 +36,12 @@ SMALL = {
     "fashion-resnet": [],
     "fashion-mobilenet": [],
     "fashion-vit": [],
+    "fashion-lite0": [
+        "data.input_size=[3,32,32]",
+        "model.weights=scratch",
+        "train.epochs=1",
+        "train.batch_size=4",
+    ],
 }
 
 
@@ -144,6 +151,7 @@ def test_the_other_settings_are_the_published_ones(name):
             continue
         assert found[id(parameter)] == (decay if parameter.ndim > 1 else decay_of_norms), key
     assert (recipe.distill.alpha, recipe.distill.temperature) == (0.5, 1.0)
+    assert recipe.distill.whole == 1.0
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -174,5 +182,9 @@ def test_an_epoch_on_a_few_small_images(name, images, tmp_path, monkeypatch):
         overrides += [] if name == "folder" else ["data.held_back_split=validation"]
     summary = finetune(read(name, *overrides), tmp_path / "run")
     assert {config.skip[0] for config in summary.configs} == {"T", "F"}
-    loaded = subpath.load(tmp_path / "run")
+    recipe = read(name, *overrides)
+    made = architecture(recipe, 10)
+    loaded = subpath.load(
+        tmp_path / "run", model=None if made.is_timm else make_network(recipe, made)
+    )
     assert len(loaded.stages) == len(summary.configs[0].skip)
