@@ -25,7 +25,7 @@ def shape_copy(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():
-            if type(value) not in _ATOMS:
+            if not _is_plain(value):
                 for tensor in tensors_in(value):
                     memo[id(tensor)] = _to_meta(tensor)
     return without_hooks(deep_copy(model, memo))
@@ -65,6 +65,11 @@ def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
     return meta
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it holds no tensors, seen at once; most attributes of modules are such."""
+    return type(value) in _ATOMS or (type(value) in (dict, OrderedDict) and not value)
+
+
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
     kind = type(value)
     if kind in _ATOMS:
@@ -85,7 +90,8 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         made = memo[id(value)] = {_copied(item, memo) for item in value}
     elif isinstance(value, nn.Module) and _is_copied_by_attributes(kind):
         made = memo[id(value)] = type(value).__new__(type(value))
-        made.__setstate__({name: _copied(item, memo) for name, item in vars(value).items()})
+        state = vars(value).items()
+        made.__setstate__({n: v if type(v) in _ATOMS else _copied(v, memo) for n, v in state})
     else:
         made = copy.deepcopy(value, memo)
     return made

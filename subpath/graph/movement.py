@@ -55,6 +55,8 @@ class Movement:
         shapes = [self._facts[parent].shapes for parent in parents]
         if not node.op.startswith("call_") or not parents or not self._facts[node].shapes:
             return False
+        if self._facts[node].macs:  # it multiplies; with integers that would take seconds
+            return False
         if node.op == "call_module" and _has_tensors(self._modules[str(node.target)]):
             return False
         elements = dict(zip(parents, numbered(shapes), strict=True))

@@ -120,8 +120,8 @@ def trace(
     except Exception as error:  # the model's own code runs here
         raise TraceError(
             f"got a {type(model).__name__} that does not run on the example input "
-            f"({_describe(inputs)}): {_reason(error)}. Expected an example input of a size "
-            "that the model takes"
+            f"({_describe(inputs)}): {_reason(error)}. Expected an input as the model takes it; "
+            "give one with example_input=... (in the terminal, --input-size)"
         ) from error
     by_size = bool(tracer.decisions)
     return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque, by_size)
