@@ -120,13 +120,13 @@ def phase_of(scene: Scene, epochs: int | None):
 
 
 def short_phase(scene: Scene, model, epochs: int, changes: dict[str, Any]):
-    """A fine-tune of one epoch, on as many images as a tenth of the training pays for."""
+    """A fine-tune of one epoch at most, on as many images as a tenth of the training pays for."""
     phase = scene.recipe.finetune
     schedule = phase.schedule.model_copy(update={"warmup_epochs": 0})
     optimiser = phase.optimiser.model_copy(update=changes)
     short = {"epochs": 1, "schedule": schedule, "optimiser": optimiser}
-    images = round(SHARE * epochs * len(scene.split.train) / (1 + model.share_of_work(base(model))))
-    assert images <= len(scene.split.train), "more than one epoch is paid for"
+    paid = SHARE * epochs * len(scene.split.train) / (1 + model.share_of_work(base(model)))
+    images = min(round(paid), len(scene.split.train))
     return phase.model_copy(update=short), replace(scene, split=some(scene.split, images))
 
 
