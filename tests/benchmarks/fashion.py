@@ -9,9 +9,13 @@ For each network (recipes/fashion-*.yaml) and seed:
 - ``alone FFFF``, ``alone TTTT``: the network, and its base-net as a network of its own, each
   trained by itself; the first also tells what skipping costs where nothing was trained for it;
 - ``joint``: super-net and base-net trained together from the first step, for as many epochs;
-- ``short``: the trained original, converted and fine-tuned for a tenth of its training cost;
-- ``joint/...``, ``short/...``: the same without self-distillation (labels for both passes), without
-  feature distillation, with other twin norms.
+- ``short``, ``third``: the trained original, converted and fine-tuned for a tenth or a third of its
+  training cost;
+- ``plain``: the trained original trained on as usual, on the images of ``short``: what training on
+  does by itself;
+- ``joint/...``, ``short/...``: the same with labels for the base-net too, with labels alone (no
+  distillation), without feature distillation, with the published weight of the loss, with other
+  twin norms.
 
 Every result is one line in ``--results``; what is there is not done again, so a stopped run goes
 on where it was.
@@ -51,18 +55,22 @@ RESULTS = Path(__file__).parents[2] / "docs" / "fashion.jsonl"
 LABELS_ALONE = {"logits": False, "features": False, "base_task": 1.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
+    "labels too": {"distill": {"base_task": 1.0}},
     "no distillation": {"distill": LABELS_ALONE},
+    "as published": {"distill": {"weight": 1.0}},
     "no features": {"distill": {"features": False}},
     "features": {"distill": {"features": True}},
     "no twins": {"convert": {"twin_norms": "none"}},
     "all twins": {"convert": {"twin_norms": "all"}},
     "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
 }
-# A short fine-tune costs a tenth of the original's training.
-SHARE = 0.1
-SHORT_LR = {"resnet": 0.02, "vit": 3e-4, "mobilenet": 0.02}
-DEFAULT = ["alone FFFF", "alone TTTT", "joint", "short", "short/no distillation"]
-DEFAULT += ["short/no features", "short/no twins"]
+# Of the cost of the original's training.
+SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1}
+SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
+SHORT_BATCH = 32
+CALIBRATED = ("", "labels too")
+DEFAULT = ["alone FFFF", "alone TTTT", "joint", "joint/labels too", "short", "short/labels too"]
+DEFAULT += ["short/no distillation", "short/no features", "short/no twins", "plain", "third"]
 
 
 def scene_of(name: str, seed: int, variant: str, arguments: argparse.Namespace) -> Scene:
@@ -119,15 +127,17 @@ def phase_of(scene: Scene, epochs: int | None):
     return phase if epochs is None else phase.model_copy(update={"epochs": epochs})
 
 
-def short_phase(scene: Scene, model, epochs: int, changes: dict[str, Any]):
-    """A fine-tune of one epoch at most, on as many images as a tenth of the training pays for."""
+def short_phase(scene: Scene, model, epochs: int, share: float, lr: float):
+    """A fine-tune of as many epochs and images as this share of the training's cost pays for."""
     phase = scene.recipe.finetune
     schedule = phase.schedule.model_copy(update={"warmup_epochs": 0})
-    optimiser = phase.optimiser.model_copy(update=changes)
-    short = {"epochs": 1, "schedule": schedule, "optimiser": optimiser}
-    paid = SHARE * epochs * len(scene.split.train) / (1 + model.share_of_work(base(model)))
-    images = min(round(paid), len(scene.split.train))
-    return phase.model_copy(update=short), replace(scene, split=some(scene.split, images))
+    optimiser = phase.optimiser.model_copy(update={"lr": lr})
+    paid = share * epochs / (1 + model.share_of_work(base(model)))
+    rounds = max(1, round(paid))
+    images = min(round(paid / rounds * len(scene.split.train)), len(scene.split.train))
+    short = {"epochs": rounds, "batch_size": SHORT_BATCH}
+    phase = phase.model_copy(update={**short, "schedule": schedule, "optimiser": optimiser})
+    return phase, replace(scene, split=some(scene.split, images))
 
 
 def base(model) -> str:
@@ -168,15 +178,18 @@ def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> d
     elif kind == "joint":
         model = train_together(converted(network, scene), scene, phase_of(scene, epochs))
         seconds = time.perf_counter() - start
-        result = all_configs(model, scene, calibrated=not variant)
+        result = all_configs(model, scene, calibrated=variant in CALIBRATED)
     else:
         network.load_state_dict(torch.load(saved, weights_only=True))
         model = converted(network, scene)
-        changes = {"lr": arguments.lr} if arguments.lr else {"lr": SHORT_LR[name]}
-        phase, part = short_phase(scene, model, epochs, changes)
-        model = train_together(model, part, phase)
+        lr = arguments.lr or SHORT_LR[name]
+        phase, part = short_phase(scene, model, epochs, SHARES[kind], lr)
+        if kind == "plain":
+            model = converted(train_phase(network, part, phase), scene)
+        else:
+            model = train_together(model, part, phase)
         seconds = time.perf_counter() - start
-        result = all_configs(model, scene, calibrated=not variant)
+        result = all_configs(model, scene, calibrated=variant in CALIBRATED)
     return {"network": name, "seed": seed, "what": what, "seconds": round(seconds), **result}
 
 
