@@ -15,6 +15,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parents[2] / "docs" / "fashion.jsonl"
 ENDS = {"super-net": "F", "base-net": "T"}
+COMPARED = ("joint", "joint/labels too", "short", "short/labels too", "third")
 
 Record = dict[str, Any]
 
@@ -53,7 +54,7 @@ def front(top1: dict[str, float], gmacs: dict[str, float]) -> str:
 def trained(records: list[Record]) -> None:
     """Super-net and base-net, trained in each of the ways."""
     print("| | seeds | super-net | base-net |\n| --- | --- | --- | --- |")
-    for what in dict.fromkeys(record["what"] for record in records):
+    for what in sorted({record["what"] for record in records}):
         found = [record for record in records if record["what"] == what]
         columns = [[top1 for r in found for top1 in of_end(r, end)] for end in ENDS.values()]
         cells = [spread(column) if column else "" for column in columns]
@@ -78,9 +79,10 @@ def between(records: list[Record], what: str) -> None:
     """The configs that were never trained, before and after calibration."""
     found = [record for record in records if record["what"] == what]
     for column in ("top1", "calibrated"):
-        inner = [of_others(record[column]) for record in found]
+        measured = [record for record in found if column in record]
+        inner = [of_others(record[column]) for record in measured]
         if inner:
-            pairs = spread([inversions(record[column], record["gmacs"]) for record in found])
+            pairs = spread([inversions(record[column], record["gmacs"]) for record in measured])
             mean = spread([statistics.mean(values) for values in inner])
             worst = spread([min(values) for values in inner])
             print(f"| {what} | {column} | {mean} | {worst} | {pairs} |")
@@ -95,13 +97,13 @@ def main() -> None:
         print(f"\n### {name}\n")
         trained(records)
         print()
-        for what in ("joint", "short"):
+        for what in COMPARED:
             differences(records, what)
         print(
             "\n| | statistics | mean | worst | inverted pairs, % |\n| --- | --- | --- | --- | --- |"
         )
-        for what in ("alone FFFF", "joint", "short"):
-            between([{"calibrated": record["top1"], **record} for record in records], what)
+        for what in ("alone FFFF", *COMPARED):
+            between(records, what)
         print()
         for record in records:
             if record["what"] in ("joint", "short"):

@@ -65,7 +65,8 @@ def imagenet_weights() -> dict[str, Tensor]:
     given = torch.load(file, map_location="cpu", weights_only=True)
     expected = timm.create_model("efficientnet_lite0").state_dict()
     assert [w.shape for w in given.values()] == [w.shape for w in expected.values()]
-    return dict(zip(expected, given.values(), strict=True))
+    weights = (weight.contiguous() for weight in given.values())
+    return dict(zip(expected, weights, strict=True))
 
 
 def photographs() -> None:
