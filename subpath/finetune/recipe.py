@@ -163,8 +163,8 @@ class DistillSection(Section):
     """Weight of the stage outputs beside that of the logits, which is 1."""
     stages: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
     """Numbers (from 0) of the stages whose outputs are distilled. Default: all."""
-    base_task: NotNegative = 0.0
-    """Weight, beside the distillation, of the base-net's own task loss."""
+    base_task: NotNegative = 1.0
+    """Weight, beside the distillation, of the base-net's own task loss. As published: 0."""
     random_pass: bool = False
     """In each step, distil one more config, drawn anew, as sandwich-rule training does."""
     teacher: TeacherSection | None = None

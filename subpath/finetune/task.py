@@ -67,6 +67,8 @@ class TwoPassTask(TrainingTask):
         logits: weight of the distillation of the logits; 0 turns it off.
         features: weight of the distillation of the stage outputs; 0 turns it off.
         stages: numbers of the stages whose outputs are distilled; default: all.
+        base_task: weight, beside the distillation, of the base-net's own task loss.
+        weight: of the whole loss.
         device: of the task.
         dtype: of the task.
         verbose: for timm's messages.
@@ -83,6 +85,8 @@ class TwoPassTask(TrainingTask):
         logits: float = 1.0,
         features: float = 1.0,
         stages: Sequence[int] | None = None,
+        base_task: float = 0.0,
+        weight: float = 1.0,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
         verbose: bool = True,
@@ -92,8 +96,8 @@ class TwoPassTask(TrainingTask):
         self.criterion = resolve_classification_loss(
             criterion, self.device, criterion_kwargs=criterion_kwargs
         )
-        self.alpha = alpha
-        self.what = Distillation(temperature, logits, features, stages)
+        self.alpha, self.weight = alpha, weight
+        self.what = Distillation(temperature, logits, features, stages, base_task)
         self._channel_dims = [stage.channel_dim for stage in model.stages]
 
     def forward(self, input: Tensor, target: Tensor) -> dict[str, Any]:  # noqa: A002 - timm's
@@ -101,7 +105,7 @@ class TwoPassTask(TrainingTask):
 
         Returns:
             ``loss``, with gradients; ``output``, the super-net's; and, not weighted, ``task_loss``,
-            ``logits_loss`` and ``features_loss``.
+            ``logits_loss``, ``features_loss`` and ``base_task_loss`` (0 where they are off).
         """
         y_super, h_super, y_base, h_base = self.trainable_module(input)
         task = task_loss(y_super, target, self.criterion)
@@ -114,13 +118,17 @@ class TwoPassTask(TrainingTask):
             self._channel_dims,
             self.what,
         )
-        distillation = self.what.logits * logits + self.what.features * features
+        own = torch.zeros_like(task)
+        if self.what.task:
+            own = task_loss(y_base, target, self.criterion)
+        learned = self.what.logits * logits + self.what.features * features + self.what.task * own
         return {
-            "loss": self.alpha * task + (1 - self.alpha) * distillation,
+            "loss": self.weight * (self.alpha * task + (1 - self.alpha) * learned),
             "output": heads(y_super)[0],
             "task_loss": task.detach(),
             "logits_loss": logits.detach(),
             "features_loss": features.detach(),
+            "base_task_loss": own.detach(),
         }
 
     def prepare_distributed(

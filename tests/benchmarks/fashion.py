@@ -13,9 +13,9 @@ For each network (recipes/fashion-*.yaml) and seed:
   training cost;
 - ``plain``: the trained original trained on as usual, on the images of ``short``: what training on
   does by itself;
-- ``joint/...``, ``short/...``: the same with labels for the base-net too, with labels alone (no
-  distillation), without feature distillation, with the published weight of the loss, with other
-  twin norms.
+- ``joint/...``, ``short/...``: the same with labels for the base-net too (what recipes do by
+  default), with labels alone (no distillation), without feature distillation, with the published
+  weight of the loss, with other twin norms.
 
 Every result is one line in ``--results``; what is there is not done again, so a stopped run goes
 on where it was.
@@ -64,6 +64,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all twins": {"convert": {"twin_norms": "all"}},
     "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
 }
+# What the comparison began with: the method's loss, in which the base-net sees no labels.
+METHOD = "distill.base_task=0"
 # Of the cost of the original's training.
 SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1}
 SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
@@ -74,7 +76,7 @@ DEFAULT += ["short/no distillation", "short/no features", "short/no twins", "pla
 
 
 def scene_of(name: str, seed: int, variant: str, arguments: argparse.Namespace) -> Scene:
-    recipe = read_recipe(RECIPES / f"fashion-{name}.yaml", [f"seed={seed}", *arguments.set])
+    recipe = read_recipe(RECIPES / f"fashion-{name}.yaml", [f"seed={seed}", METHOD, *arguments.set])
     for section, values in VARIANTS[variant].items():
         changed = getattr(recipe, section).model_copy(update=values)
         recipe = recipe.model_copy(update={section: changed})

@@ -53,16 +53,17 @@ def test_fine_tuning_is_the_same_loop_with_two_passes():
     alpha, seen = 0.3, []
 
     def gradients(m, x, y):
-        step = two_pass_step(m, x, y, F.cross_entropy, alpha=alpha, weight=1 / alpha)
+        step = two_pass_step(m, x, y, F.cross_entropy, alpha=alpha, base_task=1.0, weight=1 / alpha)
         seen.append(step)
 
     by_hand(expected, data, gradients, lambda step: cosine(step, 3))
     losses = run_epoch(training_of(model, phase(epochs=1), data, DistillSection(alpha=alpha)))
     assert_close(model, expected)
-    for key in ("task", "logits", "features"):
+    for key in ("task", "logits", "features", "base_task"):
         mean = sum(float(getattr(step, key)) for step in seen) / len(seen)
         assert getattr(losses, key) == pytest.approx(mean, rel=1e-3)
-    total = alpha * losses.task + (1 - alpha) * (losses.logits + losses.features)
+    learned = losses.logits + losses.features + losses.base_task
+    total = alpha * losses.task + (1 - alpha) * learned
     assert losses.loss == pytest.approx(total, rel=1e-5)
 
 
@@ -92,7 +93,7 @@ def test_the_random_pass_is_one_more_distilled_config():
     (config,) = random_config(4, used[0])
 
     def gradients(m, x, y):
-        two_pass_step(m, x, y, F.cross_entropy, further=[config], weight=2.0)
+        two_pass_step(m, x, y, F.cross_entropy, base_task=1.0, further=[config], weight=2.0)
 
     by_hand(expected, data, gradients, lambda step: 1.0)
     assert_close(model, expected)

@@ -85,7 +85,10 @@ distil: 1
             "even batch_size",
         ),
         (SMALL + "compile: true\nrecompute: true", "compile or recompute, not both"),
-        (SMALL + "distill: {logits: false, features: false}", "distill: expected logits"),
+        (
+            SMALL + "distill: {logits: false, features: false, base_task: 0}",
+            "distill: expected logits",
+        ),
         (
             "model: {name: resnet18}\nfinetune: {epochs: 3, schedule: {name: multistep}}",
             "decay_milestones with multistep",
@@ -173,10 +176,11 @@ def test_a_written_recipe_reads_back_the_same(tmp_path):
     assert read_recipe(tmp_path / "again.yaml") == first
 
 
-def test_published_weights_are_the_default():
+def test_the_default_loss_is_the_published_one_with_labels_for_the_base_net():
     """alpha = 0.5, T = 1 and feature distillation: Kang and Lee, section 3.2."""
     distill = check_recipe({"model": {"name": "resnet18"}, "finetune": {"epochs": 1}}).distill
     assert (distill.alpha, distill.temperature, distill.features) == (0.5, 1.0, True)
+    assert distill.base_task == 1.0
 
 
 @pytest.mark.parametrize(

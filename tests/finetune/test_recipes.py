@@ -151,7 +151,7 @@ def test_the_other_settings_are_the_published_ones(name):
             continue
         assert found[id(parameter)] == (decay if parameter.ndim > 1 else decay_of_norms), key
     assert (recipe.distill.alpha, recipe.distill.temperature) == (0.5, 1.0)
-    assert recipe.distill.whole == 1.0
+    assert (recipe.distill.whole, recipe.distill.base_task) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -26,15 +26,21 @@ def made(name="resnet18", **arguments):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
-def test_one_backward_gives_the_gradients_of_both(name):
-    knobs = {"alpha": 0.3, "temperature": 2.0, "features": 0.5, "stages": [0, 1]}
+@pytest.mark.parametrize("labels", [{}, {"base_task": 0.7, "weight": 2.0}])
+def test_one_backward_gives_the_gradients_of_both(name, labels):
+    knobs = {"alpha": 0.3, "temperature": 2.0, "features": 0.5, "stages": [0, 1], **labels}
     model, task, x, y = made(name, **knobs)
     losses = two_pass_step(model, x, y, F.cross_entropy, **knobs)
     result = task(x, y)
     result["loss"].backward()
-    assert result["loss"].item() == pytest.approx(losses.total.item(), rel=1e-6)
+    total = labels.get("weight", 1.0) * losses.total.item()
+    assert result["loss"].item() == pytest.approx(total, rel=1e-6)
     assert torch.equal(result["output"], losses.output)
-    for key, value in (("task", losses.task), ("logits", losses.logits)):
+    for key, value in (
+        ("task", losses.task),
+        ("logits", losses.logits),
+        ("base_task", losses.base_task),
+    ):
         torch.testing.assert_close(result[f"{key}_loss"], value)
     trained = task.get_eval_model()
     for key, parameter in model.named_parameters():
