@@ -1,4 +1,4 @@
-"""The results of fashion.py as tables in Markdown.
+"""The results of fashion.py as tables in Markdown, those of docs/results.md.
 
     python tests/benchmarks/fashion_table.py [--results docs/fashion.jsonl]
 
@@ -8,111 +8,156 @@ Accuracies are held-back top-1 in percent: mean and standard deviation over the 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[2] / "docs" / "fashion.jsonl"
-ENDS = {"super-net": "F", "base-net": "T"}
+from fashion import RESULTS, read
+
+from subpath.choice.front import pareto_front
+
+ENDS = {"super-net": "FFFF", "base-net": "TTTT"}
+ALONE = {"FFFF": "alone FFFF", "TTTT": "alone TTTT"}
+ROWS = {
+    "joint": "together, the method's loss",
+    "joint/labels too": "together, labels too (default)",
+    "joint/no distillation": "together, labels alone",
+    "joint/no features": "together, no feature distillation",
+    "joint/no twins": "together, no twin norms",
+    "joint/as published": "together, `weight` 1 as published",
+    "plain": "a tenth more for the original itself",
+    "short": "short, the method's loss",
+    "short/labels too": "short, labels too (default)",
+    "short/no distillation": "short, labels alone",
+    "short/no features": "short, no feature distillation",
+    "short/features": "short, with feature distillation",
+    "short/no twins": "short, no twin norms",
+    "third": "a third, the method's loss",
+}
 COMPARED = ("joint", "joint/labels too", "short", "short/labels too", "third")
+INNER = ("alone FFFF", *(what for what in ROWS if what != "plain"))
 
 Record = dict[str, Any]
+Found = dict[str, dict[int, Record]]
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    networks: dict[str, Found] = {}
+    for record in read(parser.parse_args().results):
+        found = networks.setdefault(record["network"], {})
+        found.setdefault(record["what"], {})[record["seed"]] = record
+    trained(networks)
+    differences(networks)
+    between(networks)
+    fronts(networks)
+
+
+def trained(networks: dict[str, Found]) -> None:
+    """Super-net and base-net, trained in each of the ways."""
+    header("", *(f"{name}: {end}" for name in networks for end in ENDS))
+    rows = {"each trained alone": ALONE}
+    rows["the first, naively skipped"] = dict.fromkeys(ALONE, "alone FFFF")
+    rows |= {title: dict.fromkeys(ALONE, what) for what, title in ROWS.items()}
+    for title, whats in rows.items():
+        cells = [
+            spread([r["top1"][skip] for r in found.get(whats[skip], {}).values()])
+            for found in networks.values()
+            for skip in ENDS.values()
+        ]
+        row(title, *cells)
+
+
+def differences(networks: dict[str, Found]) -> None:
+    """How much better than the networks trained alone, seed by seed."""
+    header("against alone", *(f"{name}: {end}" for name in networks for end in ENDS))
+    for what in COMPARED:
+        cells = []
+        for found in networks.values():
+            for skip in ENDS.values():
+                alone = found[ALONE[skip]]
+                each = [
+                    r["top1"][skip] - alone[seed]["top1"][skip]
+                    for seed, r in sorted(found.get(what, {}).items())
+                    if seed in alone
+                ]
+                listed = ", ".join(f"{difference:+.2f}" for difference in each)
+                cells.append(f"**{statistics.mean(each):+.2f}** ({listed})" if each else "")
+        row(ROWS[what], *cells)
+
+
+def between(networks: dict[str, Found]) -> None:
+    """The configs that were never trained, before and after calibration."""
+    header("", "", "mean", "worst", "inverted pairs, %", "by more than 0.5 points, %")
+    for name, found in networks.items():
+        for what in INNER:
+            for column in ("top1", "calibrated"):
+                records = [r for r in found.get(what, {}).values() if column in r]
+                if records and (column == "top1" or any(r["top1"] != r[column] for r in records)):
+                    inner = [of_others(r[column]) for r in records]
+                    title = ROWS.get(what, "naively skipped")
+                    row(
+                        name,
+                        title + (", calibrated" if column == "calibrated" else ""),
+                        spread([statistics.mean(values) for values in inner]),
+                        spread([min(values) for values in inner]),
+                        *(f"{mean_inversions(records, column, by):.0f}" for by in (0.0, 0.5)),
+                    )
+
+
+def fronts(networks: dict[str, Found]) -> None:
+    """The configs that none beats in both accuracy and cost, by the mean over the seeds."""
+    print()
+    for name, found in networks.items():
+        for what in ("joint/labels too", "short/labels too"):
+            records = list(found.get(what, {}).values())
+            if records:
+                costs = records[0]["gmacs"]
+                means = {s: statistics.mean(r["calibrated"][s] for r in records) for s in costs}
+                kept = pareto_front([(costs[skip], means[skip]) for skip in costs])
+                front = [skip for skip, is_kept in zip(costs, kept, strict=True) if is_kept]
+                front.sort(key=costs.__getitem__)
+                told = ", ".join(f"`{skip}` {means[skip]:.2f}" for skip in front)
+                print(f"- {name}, {ROWS[what]}: {told}")
+
+
+def header(*titles: str) -> None:
+    """The head of a table."""
+    print()
+    row(*titles)
+    row(*("---" for _ in titles))
+
+
+def row(*cells: str) -> None:
+    """A line of a table."""
+    print("|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|")
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
+    """Mean and standard deviation; of fewer than three seeds, how many there are."""
+    if not values:
+        return ""
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{deviation}"
-
-
-def of_end(record: Record, letter: str) -> list[float]:
-    """The accuracy of the super-net (F) or the base-net (T), if it was measured."""
-    return [top1 for skip, top1 in record["top1"].items() if set(skip) == {letter}]
+    fewer = f" ({len(values)})" if len(values) < 3 else ""
+    return f"{statistics.mean(values):.2f}{deviation}{fewer}"
 
 
 def of_others(top1: dict[str, float]) -> list[float]:
-    """The accuracies of the configs between the two."""
-    return [value for skip, value in top1.items() if len(set(skip)) > 1]
+    """The accuracies of the configs between super-net and base-net."""
+    return [value for skip, value in top1.items() if skip not in ALONE]
+
+
+def mean_inversions(records: list[Record], column: str, by: float) -> float:
+    """The mean of :func:`inversions` over the seeds."""
+    return statistics.mean(inversions(r[column], r["gmacs"], by) for r in records)
 
 
 def inversions(top1: dict[str, float], gmacs: dict[str, float], by: float = 0.0) -> float:
     """The share of pairs of configs, in percent, of which the costlier is less accurate ``by``."""
     pairs = [(a, b) for a in top1 for b in top1 if gmacs[a] > gmacs[b]]
     return 100 * sum(top1[a] < top1[b] - by for a, b in pairs) / len(pairs)
-
-
-def front(top1: dict[str, float], gmacs: dict[str, float]) -> str:
-    """The configs that none beats in both accuracy and cost, cheapest first."""
-    best, kept = 0.0, []
-    for skip in sorted(top1, key=lambda skip: (gmacs[skip], -top1[skip])):
-        if top1[skip] > best:
-            best, kept = top1[skip], [*kept, f"`{skip}`"]
-    return " ".join(kept)
-
-
-def trained(records: list[Record]) -> None:
-    """Super-net and base-net, trained in each of the ways."""
-    print("| | seeds | super-net | base-net |\n| --- | --- | --- | --- |")
-    for what in sorted({record["what"] for record in records}):
-        found = [record for record in records if record["what"] == what]
-        columns = [[top1 for r in found for top1 in of_end(r, end)] for end in ENDS.values()]
-        cells = [spread(column) if column else "" for column in columns]
-        print(f"| {what} | {len(found)} | {' | '.join(cells)} |")
-
-
-def differences(records: list[Record], what: str) -> None:
-    """How much better than the networks trained alone, seed by seed."""
-    for end, letter in ENDS.items():
-        alone = {r["seed"]: r for r in records if r["what"] == f"alone {letter * 4}"}
-        each = [
-            of_end(record, letter)[0] - of_end(alone[record["seed"]], letter)[0]
-            for record in records
-            if record["what"] == what and record["seed"] in alone
-        ]
-        if each:
-            listed = ", ".join(f"{difference:+.2f}" for difference in each)
-            print(f"- {what}, {end}, against alone: {statistics.mean(each):+.2f} ({listed})")
-
-
-def between(records: list[Record], what: str) -> None:
-    """The configs that were never trained, before and after calibration."""
-    found = [record for record in records if record["what"] == what]
-    for column in ("top1", "calibrated"):
-        measured = [record for record in found if column in record]
-        inner = [of_others(record[column]) for record in measured]
-        if inner:
-            pairs = [
-                statistics.mean(inversions(r[column], r["gmacs"], by) for r in measured)
-                for by in (0.0, 0.5)
-            ]
-            mean = spread([statistics.mean(values) for values in inner])
-            worst = spread([min(values) for values in inner])
-            print(f"| {what} | {column} | {mean} | {worst} | {pairs[0]:.0f} | {pairs[1]:.0f} |")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    everything = [json.loads(line) for line in parser.parse_args().results.read_text().splitlines()]
-    for name in dict.fromkeys(record["network"] for record in everything):
-        records = [record for record in everything if record["network"] == name]
-        print(f"\n### {name}\n")
-        trained(records)
-        print()
-        for what in COMPARED:
-            differences(records, what)
-        print("\n| | statistics | mean | worst | inverted pairs, % | by more than 0.5 |")
-        print("| --- | --- | --- | --- | --- | --- |")
-        for what in ("alone FFFF", *COMPARED):
-            between(records, what)
-        print()
-        for record in records:
-            if record["what"] in ("joint", "short"):
-                print(
-                    f"- front, {record['what']}, seed {record['seed']}:",
-                    front(record["calibrated"], record["gmacs"]),
-                )
 
 
 if __name__ == "__main__":
