@@ -88,7 +88,7 @@ def test_with_batch_statistics_the_step_is_the_mean_of_both_halves(shared):
             with torch.no_grad():
                 for p, q in zip(half.parameters(), m.parameters(), strict=True):
                     p.copy_(q)
-            two_pass_step(half, x[part], y[part], F.cross_entropy, weight=2.0)
+            two_pass_step(half, x[part], y[part], F.cross_entropy, base_task=1.0, weight=2.0)
         for p, *both in zip(*(n.parameters() for n in (m, *halves)), strict=True):
             p.grad = (both[0].grad + both[1].grad) / 2
 

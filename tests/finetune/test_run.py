@@ -82,7 +82,8 @@ def test_the_log_has_one_line_an_epoch(done):
     ]
     assert set(lines[0]["top1"]) == {"original"}
     for line in lines[3:]:
-        total = 0.5 * line["task"] + 0.5 * (line["logits"] + line["features"])
+        learned = line["logits"] + line["features"] + line["base_task"]
+        total = 0.5 * line["task"] + 0.5 * learned
         assert line["loss"] == pytest.approx(total, rel=1e-4)
     last = {skip: summary.to_dict()["skip"][skip]["top1"] for skip in ("FFFF", "TTTT")}
     assert lines[-1]["top1"] == last
