@@ -72,6 +72,10 @@ class Distillation:
     stages: Sequence[int] | None = None
     task: float = 0.0
 
+    def total(self, logits: Tensor, features: Tensor, task: Tensor) -> Tensor:
+        """The weighted sum of the three losses."""
+        return self.logits * logits + self.features * features + self.task * task
+
 
 def two_pass_step(
     model: Student,
@@ -157,7 +161,7 @@ def two_pass_step(
         )
         learned = learned + torch.stack(losses)
     y, h, own = learned
-    total = alpha * task + (1 - alpha) * (logits * y + features * h + base_task * own)
+    total = alpha * task + (1 - alpha) * what.total(y, h, own)
     return StepLosses(task, y, h, own, total, y_super)
 
 
@@ -221,7 +225,7 @@ def distillation_pass(
     task = logits.new_zeros(())
     if what.task and criterion is not None:
         task = task_loss(y_base, targets, criterion)
-    backward(weight * (what.logits * logits + what.features * features + what.task * task))
+    backward(weight * what.total(logits, features, task))
     return logits.detach(), features.detach(), task.detach()
 
 

@@ -121,7 +121,7 @@ class TwoPassTask(TrainingTask):
         own = torch.zeros_like(task)
         if self.what.task:
             own = task_loss(y_base, target, self.criterion)
-        learned = self.what.logits * logits + self.what.features * features + self.what.task * own
+        learned = self.what.total(logits, features, own)
         return {
             "loss": self.weight * (self.alpha * task + (1 - self.alpha) * learned),
             "output": heads(y_super)[0],
