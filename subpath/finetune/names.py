@@ -10,9 +10,19 @@ from torch import nn
 from ..adaptive.model import AdaptiveModel
 
 
+TWINS = "twin_norms."
+
+
 def original_name(name: str) -> str:
     """The name of a weight's original: ``twin_norms.<stage>.<path>`` goes by ``<path>``."""
-    return name.split(".", 2)[2] if name.startswith("twin_norms.") else name
+    return name.split(".", 2)[2] if name.startswith(TWINS) else name
+
+
+def twin_weights(model: nn.Module) -> set[int]:
+    """The ids of the twin norms' weights; none in a network that is not adaptive."""
+    if not isinstance(model, AdaptiveModel):
+        return set()
+    return {id(p) for name, p in model.named_parameters() if name.startswith(TWINS)}
 
 
 class UnderOriginalNames(nn.Module):

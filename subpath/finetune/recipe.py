@@ -245,3 +245,9 @@ class Recipe(Section):
         if self.compile and self.recompute:
             raise ValueError("expected compile or recompute, not both")
         return self
+
+    @model_validator(mode="after")
+    def _twins_later(self) -> Recipe:
+        if self.train is not None and self.train.optimiser.twin_lr != 1:
+            raise ValueError("expected twin_lr in finetune alone: the original has no twin norms")
+        return self

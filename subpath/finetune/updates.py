@@ -15,7 +15,7 @@ from torch import nn
 
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError
-from .names import UnderOriginalNames, classifier_weights
+from .names import UnderOriginalNames, classifier_weights, twin_weights
 from .phase import ClipSection, OptimiserSection, PhaseSection, ScheduleSection
 from .processes import Processes
 
@@ -160,7 +160,19 @@ def _optimiser(model: nn.Module, section: OptimiserSection) -> torch.optim.Optim
         layer_decay=section.layer_decay,
         **section.arguments,
     )
+    if section.twin_lr != 1:
+        _scale_rate(optimiser, twin_weights(model), section.twin_lr)
     return optimiser
+
+
+def _scale_rate(optimiser: torch.optim.Optimizer, chosen: set[int], scale: float) -> None:
+    """Give weights, told by id, groups of their own, whose rate timm's scheduler scales."""
+    for group in list(optimiser.param_groups):
+        own = [p for p in group["params"] if id(p) in chosen]
+        if own:
+            group["params"] = [p for p in group["params"] if id(p) not in chosen]
+            scaled = {"params": own, "lr_scale": scale * group.get("lr_scale", 1.0)}
+            optimiser.add_param_group({**group, **scaled})
 
 
 def _schedule(

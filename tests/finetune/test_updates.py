@@ -117,6 +117,32 @@ def test_layers_learn_slower_the_deeper_and_twins_as_their_originals():
         assert rate[id(by_name[name])] == rate[id(original)], name
 
 
+def changed(section: OptimiserSection, schedule: ScheduleSection) -> dict[str, torch.Tensor]:
+    """How far one update in the middle of a phase moves each weight against gradients of one."""
+    vit = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
+    model = subpath.convert(network("vit_tiny_patch16_224", **vit))
+    made = updates_of(model, PhaseSection(epochs=4, optimiser=section, schedule=schedule))
+    made.schedule.step_update(7)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    made.step()
+    return {name: before[name] - p.detach() for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly", "constant"])
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+@pytest.mark.parametrize("optimiser", ["momentum", "adamw", "sgd"])
+def test_twins_may_learn_faster(optimiser, layer_decay, schedule):
+    section = OptimiserSection(name=optimiser, lr=0.01, layer_decay=layer_decay)
+    faster = section.model_copy(update={"twin_lr": 20.0})
+    one, other = (changed(s, ScheduleSection(name=schedule)) for s in (section, faster))
+    assert sum(name.startswith("twin_norms.") for name in one) == 8  # norms of two blocks
+    for name, change in one.items():
+        times = 20 if name.startswith("twin_norms.") else 1
+        torch.testing.assert_close(other[name], times * change, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize("mode", ["norm", "value", "agc"])
 def test_gradients_are_clipped(mode):
     model = subpath.convert(network(), batches(1)[0][0])
