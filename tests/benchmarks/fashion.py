@@ -13,9 +13,13 @@ For each network (recipes/fashion-*.yaml) and seed:
   training cost;
 - ``plain``: the trained original trained on as usual, on the images of ``short``: what training on
   does by itself;
+- ``cut``: the base-net taken out of the trained original and trained on as usual, on the same
+  images: what so short a training gives a network of that depth that shares its weights with none;
 - ``joint/...``, ``short/...``: the same with labels for the base-net too (what recipes do by
   default), with labels alone (no distillation), without feature distillation, with the published
-  weight of the loss, with other twin norms.
+  weight of the loss, with other twin norms;
+- ``.../gentle``: labels too, by AdamW at a low rate with twin norms at twenty times that, for all
+  networks alike; ``.../gentle, one rate``: without the twenty times.
 
 Every result is one line in ``--results``; what is there is not done again, so a stopped run goes
 on where it was.
@@ -63,16 +67,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no twins": {"convert": {"twin_norms": "none"}},
     "all twins": {"convert": {"twin_norms": "all"}},
     "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
+    "gentle": {"distill": {"base_task": 1.0}},
+    "gentle, one rate": {"distill": {"base_task": 1.0}},
 }
+GENTLE = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.05}
+OPTIMISERS = {"gentle": {**GENTLE, "twin_lr": 20.0}, "gentle, one rate": GENTLE}
 # What the comparison began with: the method's loss, in which the base-net sees no labels.
 METHOD = "distill.base_task=0"
 # Of the cost of the original's training.
-SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1}
+SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1, "cut": 0.1}
 SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
 SHORT_BATCH = 32
-CALIBRATED = ("", "labels too")
+CALIBRATED = ("", "labels too", "gentle")
 DEFAULT = ["alone FFFF", "alone TTTT", "joint", "joint/labels too", "short", "short/labels too"]
 DEFAULT += ["short/no distillation", "short/no features", "short/no twins", "plain", "third"]
+DEFAULT += [f"{kind}/gentle" for kind in SHARES] + ["short/gentle, one rate"]
 
 
 def scene_of(name: str, seed: int, variant: str, arguments: argparse.Namespace) -> Scene:
@@ -129,11 +138,11 @@ def phase_of(scene: Scene, epochs: int | None):
     return phase if epochs is None else phase.model_copy(update={"epochs": epochs})
 
 
-def short_phase(scene: Scene, model, epochs: int, share: float, lr: float):
+def short_phase(scene: Scene, model, epochs: int, share: float, changed: dict[str, Any]):
     """A fine-tune of as many epochs and images as this share of the training's cost pays for."""
     phase = scene.recipe.finetune
     schedule = phase.schedule.model_copy(update={"warmup_epochs": 0})
-    optimiser = phase.optimiser.model_copy(update={"lr": lr})
+    optimiser = phase.optimiser.model_copy(update=changed)
     paid = share * epochs / (1 + model.share_of_work(base(model)))
     rounds = max(1, round(paid))
     images = min(round(paid / rounds * len(scene.split.train)), len(scene.split.train))
@@ -161,38 +170,46 @@ def all_configs(model, scene: Scene, calibrated: bool) -> dict[str, Any]:
 def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> dict[str, Any]:
     kind, _, variant = what.partition("/")
     scene = scene_of(name, seed, variant, arguments)
-    epochs = arguments.epochs or scene.recipe.finetune.epochs
-    saved = arguments.weights / f"{name}-{seed}.pt"
-    network = fresh(scene)
     start = time.perf_counter()
-    if what == "alone FFFF":
-        network = train_alone(network, scene, epochs)
-        seconds = time.perf_counter() - start
-        arguments.weights.mkdir(parents=True, exist_ok=True)
-        torch.save(network.state_dict(), saved)
-        result = all_configs(converted(network, scene), scene, calibrated=False)
-    elif what == "alone TTTT":
-        whole = converted(network, scene)
-        network = train_alone(whole.subnet(base(whole), copy_weights=True), scene, epochs)
-        seconds = time.perf_counter() - start
-        top1 = accuracy(network, scene.held_back, scene.processes)
-        result = {"top1": {base(whole): top1}}
-    elif kind == "joint":
-        model = train_together(converted(network, scene), scene, phase_of(scene, epochs))
-        seconds = time.perf_counter() - start
-        result = all_configs(model, scene, calibrated=variant in CALIBRATED)
+    trained = train_as(kind, variant, scene, arguments.weights / f"{name}-{seed}.pt", arguments)
+    seconds = round(time.perf_counter() - start)
+    if isinstance(trained, subpath.AdaptiveModel):
+        calibrated = kind not in ("alone FFFF", "plain") and variant in CALIBRATED
+        result = all_configs(trained, scene, calibrated)
     else:
-        network.load_state_dict(torch.load(saved, weights_only=True))
-        model = converted(network, scene)
-        lr = arguments.lr or SHORT_LR[name]
-        phase, part = short_phase(scene, model, epochs, SHARES[kind], lr)
-        if kind == "plain":
-            model = converted(train_phase(network, part, phase), scene)
-        else:
-            model = train_together(model, part, phase)
-        seconds = time.perf_counter() - start
-        result = all_configs(model, scene, calibrated=variant in CALIBRATED)
-    return {"network": name, "seed": seed, "what": what, "seconds": round(seconds), **result}
+        result = {"top1": {"TTTT": accuracy(trained, scene.held_back, scene.processes)}}
+    return {"network": name, "seed": seed, "what": what, "seconds": seconds, **result}
+
+
+def train_as(kind: str, variant: str, scene: Scene, saved: Path, arguments: argparse.Namespace):
+    """The network trained as ``kind`` says: adaptive, or a base-net of its own."""
+    epochs = arguments.epochs or scene.recipe.finetune.epochs
+    network = fresh(scene)
+    if kind == "alone FFFF":
+        network = train_alone(network, scene, epochs)
+        saved.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(network.state_dict(), saved)
+        return converted(network, scene)
+    if kind == "alone TTTT":
+        return train_alone(cut_out(converted(network, scene)), scene, epochs)
+    if kind == "joint":
+        return train_together(converted(network, scene), scene, phase_of(scene, epochs))
+    network.load_state_dict(torch.load(saved, weights_only=True))
+    model = converted(network, scene)
+    changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[saved.stem.split("-")[0]]}
+    if arguments.lr:
+        changed = {**changed, "lr": arguments.lr}
+    phase, part = short_phase(scene, model, epochs, SHARES[kind], changed)
+    if kind == "cut":
+        return train_phase(cut_out(model), part, phase)
+    if kind == "plain":
+        return converted(train_phase(network, part, phase), scene)
+    return train_together(model, part, phase)
+
+
+def cut_out(model: subpath.AdaptiveModel) -> nn.Module:
+    """The base-net as a network of its own."""
+    return model.subnet(base(model), copy_weights=True)
 
 
 def key(record: dict[str, Any]) -> tuple[str, int, str]:
