@@ -9,7 +9,6 @@ from torch import nn
 
 from ..adaptive.model import AdaptiveModel
 
-
 TWINS = "twin_norms."
 
 

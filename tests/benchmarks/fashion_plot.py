@@ -17,8 +17,8 @@ from fashion_table import Record
 
 from subpath.plot.style import BEATEN, FRONT, INK, SKIPPABLE, new_figure, settings
 
-SERIES = {"joint/labels too": (FRONT, "o"), "short/labels too": (SKIPPABLE, "s")}
-NAMES = {"joint/labels too": "trained together", "short/labels too": "short fine-tune"}
+SERIES = {"joint/labels too": (FRONT, "o"), "short/gentle": (SKIPPABLE, "s")}
+NAMES = {"joint/labels too": "trained together", "short/gentle": "short fine-tune"}
 
 
 def main() -> None:

@@ -27,15 +27,22 @@ ROWS = {
     "joint/as published": "together, `weight` 1 as published",
     "plain": "a tenth more for the original itself",
     "short": "short, the method's loss",
-    "short/labels too": "short, labels too (default)",
+    "short/labels too": "short, labels too",
     "short/no distillation": "short, labels alone",
     "short/no features": "short, no feature distillation",
     "short/features": "short, with feature distillation",
     "short/no twins": "short, no twin norms",
     "third": "a third, the method's loss",
+    "plain/gentle": "a tenth more for the original itself, gentle",
+    "cut/gentle": "a tenth for the base-net cut out of the original, gentle",
+    "short/gentle": "short, gentle (default)",
+    "short/gentle, one rate": "short, gentle, twins no faster",
+    "third/gentle": "a third, gentle",
 }
-COMPARED = ("joint", "joint/labels too", "short", "short/labels too", "third")
-INNER = ("alone FFFF", *(what for what in ROWS if what != "plain"))
+COMPARED = ("joint", "joint/labels too", "short", "short/labels too", "short/gentle")
+COMPARED += ("cut/gentle", "third", "third/gentle")
+OF_ONE = ("plain", "cut")
+INNER = ("alone FFFF", *(what for what in ROWS if what.split("/")[0] not in OF_ONE))
 
 Record = dict[str, Any]
 Found = dict[str, dict[int, Record]]
@@ -63,11 +70,14 @@ def trained(networks: dict[str, Found]) -> None:
     rows |= {title: dict.fromkeys(ALONE, what) for what, title in ROWS.items()}
     for title, whats in rows.items():
         cells = [
-            spread([r["top1"][skip] for r in found.get(whats[skip], {}).values()])
+            spread(
+                [r["top1"][skip] for r in found.get(whats[skip], {}).values() if skip in r["top1"]]
+            )
             for found in networks.values()
             for skip in ENDS.values()
         ]
-        row(title, *cells)
+        if any(cells):
+            row(title, *cells)
 
 
 def differences(networks: dict[str, Found]) -> None:
@@ -77,15 +87,16 @@ def differences(networks: dict[str, Found]) -> None:
         cells = []
         for found in networks.values():
             for skip in ENDS.values():
-                alone = found[ALONE[skip]]
+                alone = found.get(ALONE[skip], {})
                 each = [
                     r["top1"][skip] - alone[seed]["top1"][skip]
                     for seed, r in sorted(found.get(what, {}).items())
-                    if seed in alone
+                    if seed in alone and skip in r["top1"]
                 ]
                 listed = ", ".join(f"{difference:+.2f}" for difference in each)
                 cells.append(f"**{statistics.mean(each):+.2f}** ({listed})" if each else "")
-        row(ROWS[what], *cells)
+        if any(cells):
+            row(ROWS[what], *cells)
 
 
 def between(networks: dict[str, Found]) -> None:
@@ -111,7 +122,7 @@ def fronts(networks: dict[str, Found]) -> None:
     """The configs that none beats in both accuracy and cost, by the mean over the seeds."""
     print()
     for name, found in networks.items():
-        for what in ("joint/labels too", "short/labels too"):
+        for what in ("joint/labels too", "short/gentle"):
             records = list(found.get(what, {}).values())
             if records:
                 costs = records[0]["gmacs"]
