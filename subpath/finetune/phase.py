@@ -22,7 +22,7 @@ class OptimiserSection(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Each layer learns this much slower than the one after it; a twin norm as its original."""
     twin_lr: PositiveNumber = 1.0
-    """Twin norms learn at this many times the rate: in a trained network they alone begin anew."""
+    """Twin norms learn at this many times the rate: in a trained network they alone are new."""
     arguments: Arguments = Field(default_factory=dict)
     """Further keyword arguments, for example ``betas``."""
 
