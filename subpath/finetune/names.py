@@ -7,21 +7,21 @@ from typing import Any
 
 from torch import nn
 
+from ..adaptive.gates import twin_path
 from ..adaptive.model import AdaptiveModel
-
-TWINS = "twin_norms."
 
 
 def original_name(name: str) -> str:
     """The name of a weight's original: ``twin_norms.<stage>.<path>`` goes by ``<path>``."""
-    return name.split(".", 2)[2] if name.startswith(TWINS) else name
+    return name.split(".", 2)[2] if name.startswith("twin_norms.") else name
 
 
 def twin_weights(model: nn.Module) -> set[int]:
     """The ids of the twin norms' weights; none in a network that is not adaptive."""
     if not isinstance(model, AdaptiveModel):
         return set()
-    return {id(p) for name, p in model.named_parameters() if name.startswith(TWINS)}
+    norms = (model.get_submodule(twin_path(twin)) for twin in model.plan.twin_norms)
+    return {id(p) for norm in norms for p in norm.parameters()}
 
 
 class UnderOriginalNames(nn.Module):

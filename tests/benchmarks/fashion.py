@@ -56,10 +56,11 @@ from subpath.measure import count_macs
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 RESULTS = Path(__file__).parents[2] / "docs" / "fashion.jsonl"
+LABELS_TOO = {"distill": {"base_task": 1.0}}
 LABELS_ALONE = {"logits": False, "features": False, "base_task": 1.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
-    "labels too": {"distill": {"base_task": 1.0}},
+    "labels too": LABELS_TOO,
     "no distillation": {"distill": LABELS_ALONE},
     "as published": {"distill": {"weight": 1.0}},
     "no features": {"distill": {"features": False}},
@@ -67,8 +68,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no twins": {"convert": {"twin_norms": "none"}},
     "all twins": {"convert": {"twin_norms": "all"}},
     "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
-    "gentle": {"distill": {"base_task": 1.0}},
-    "gentle, one rate": {"distill": {"base_task": 1.0}},
+    "gentle": LABELS_TOO,
+    "gentle, one rate": LABELS_TOO,
 }
 GENTLE = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.05}
 OPTIMISERS = {"gentle": {**GENTLE, "twin_lr": 20.0}, "gentle, one rate": GENTLE}
@@ -108,10 +109,6 @@ def fresh(scene: Scene) -> nn.Module:
     return make_network(scene.recipe, scene.made)
 
 
-def train_alone(network: nn.Module, scene: Scene, epochs: int | None) -> nn.Module:
-    return train_phase(network, scene, phase_of(scene, epochs))
-
-
 def train_phase(network: nn.Module, scene: Scene, phase: PhaseSection) -> nn.Module:
     """Train a network as usual."""
     batches, updates = make_phase(network, phase, scene, 0)
@@ -131,11 +128,6 @@ def train_together(model, scene: Scene, phase: PhaseSection) -> subpath.Adaptive
     for epoch in range(phase.epochs):
         train_epoch(training, epoch, Tally(torch.device("cpu")), Silent())
     return updates.kept
-
-
-def phase_of(scene: Scene, epochs: int | None):
-    phase = scene.recipe.finetune
-    return phase if epochs is None else phase.model_copy(update={"epochs": epochs})
 
 
 def short_phase(scene: Scene, model, epochs: int, share: float, changed: dict[str, Any]):
@@ -171,7 +163,7 @@ def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> d
     kind, _, variant = what.partition("/")
     scene = scene_of(name, seed, variant, arguments)
     start = time.perf_counter()
-    trained = train_as(kind, variant, scene, arguments.weights / f"{name}-{seed}.pt", arguments)
+    trained = train_as(kind, variant, name, scene, arguments)
     seconds = round(time.perf_counter() - start)
     if isinstance(trained, subpath.AdaptiveModel):
         calibrated = kind not in ("alone FFFF", "plain") and variant in CALIBRATED
@@ -181,22 +173,24 @@ def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> d
     return {"network": name, "seed": seed, "what": what, "seconds": seconds, **result}
 
 
-def train_as(kind: str, variant: str, scene: Scene, saved: Path, arguments: argparse.Namespace):
+def train_as(kind: str, variant: str, name: str, scene: Scene, arguments: argparse.Namespace):
     """The network trained as ``kind`` says: adaptive, or a base-net of its own."""
+    saved = arguments.weights / f"{name}-{scene.recipe.seed}.pt"
     epochs = arguments.epochs or scene.recipe.finetune.epochs
+    whole = scene.recipe.finetune.model_copy(update={"epochs": epochs})
     network = fresh(scene)
     if kind == "alone FFFF":
-        network = train_alone(network, scene, epochs)
+        network = train_phase(network, scene, whole)
         saved.parent.mkdir(parents=True, exist_ok=True)
         torch.save(network.state_dict(), saved)
         return converted(network, scene)
     if kind == "alone TTTT":
-        return train_alone(cut_out(converted(network, scene)), scene, epochs)
+        return train_phase(cut_out(converted(network, scene)), scene, whole)
     if kind == "joint":
-        return train_together(converted(network, scene), scene, phase_of(scene, epochs))
+        return train_together(converted(network, scene), scene, whole)
     network.load_state_dict(torch.load(saved, weights_only=True))
     model = converted(network, scene)
-    changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[saved.stem.split("-")[0]]}
+    changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[name]}
     if arguments.lr:
         changed = {**changed, "lr": arguments.lr}
     phase, part = short_phase(scene, model, epochs, SHARES[kind], changed)
