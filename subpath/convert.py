@@ -31,7 +31,7 @@ def plan(
 
     See :func:`convert` for the arguments and errors.
     """
-    inputs = zoo.example_inputs(model, example_input)
+    inputs = zoo.example_inputs(model, example_input).args
     reading = read(model, inputs, zoo.opaque_functions())
     return make_plan(
         reading.tree,
@@ -85,7 +85,7 @@ def convert(
     """
     if isinstance(model, AdaptiveModel):
         raise ConversionError("got a model that is already converted; expected the original")
-    inputs = zoo.example_inputs(model, example_input)
+    inputs = zoo.example_inputs(model, example_input).args
     if plan is None:
         reading = read(model, inputs, zoo.opaque_functions())
         plan = make_plan(

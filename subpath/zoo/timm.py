@@ -1,4 +1,4 @@
-"""Everything that knows timm or torchvision."""
+"""Everything that knows timm."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
-from .errors import ModelError
+from ..errors import ModelError
 
 
 def input_size(model: nn.Module) -> tuple[int, int, int] | None:
@@ -109,65 +109,9 @@ def recomputes(model: nn.Module, opened: Iterable[str]) -> bool:
     return any(getattr(model.get_submodule(p), "grad_checkpointing", False) is True for p in paths)
 
 
-def example_inputs(model: nn.Module, example_input: Any = None) -> tuple[Any, ...]:
-    """The inputs to trace a model with: those given, else an image batch from timm's data config.
+class Timm:
+    """timm's networks, as a :class:`subpath.zoo.library.Library`."""
 
-    Raises:
-        ModelError: nothing is given and the model is none of timm's.
-    """
-    if isinstance(example_input, (tuple, list)):
-        return tuple(example_input)
-    if example_input is not None:
-        return (example_input,)
-    size = input_size(model)
-    if size is None:
-        raise ModelError(
-            f"got a {type(model).__name__} without a timm data config and no example_input; "
-            "expected example_input=torch.zeros(2, 3, height, width), as the model takes it"
-        )
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    return (torch.empty(2, *size, dtype=dtype),)
-
-
-class Library(Protocol):
-    """A collection of networks, known by name.
-
-    Attributes:
-        name: its name.
-        size_arguments: what its constructors call the height and width of their input.
-        demanding: arguments of theirs, each for some of them, that ask more of a conversion:
-            dropout, stochastic depth, inputs of any size.
-    """
-
-    name: str
-    size_arguments: tuple[str, ...]
-    demanding: Mapping[str, Any]
-
-    @property
-    def version(self) -> str:
-        """The version that is installed."""
-
-    def names(self) -> list[str]:
-        """All its networks."""
-
-    def family(self, name: str) -> str:
-        """The file that defines a network, without its ending."""
-
-    def part(self, name: str) -> str:
-        """Path of the module that stands for the network; empty for the whole of it."""
-
-    def make(self, name: str, **arguments: Any) -> nn.Module:
-        """The network, or the part that stands for it, without pretrained weights.
-
-        Raises:
-            ModelError: there is no such network, or it cannot be made.
-        """
-
-    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
-        """A batch of two of what the network was made for."""
-
-
-class _Timm:
     name = "timm"
     size_arguments: tuple[str, ...] = ("img_size",)
     demanding: Mapping[str, Any] = {
@@ -198,7 +142,9 @@ class _Timm:
         return create_model(name, **arguments)
 
     def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
-        return example_inputs(model)
+        size = input_size(model)
+        assert size is not None
+        return (torch.empty(2, *size),)
 
     @cached_property
     def _families(self) -> Mapping[str, str]:
@@ -207,80 +153,3 @@ class _Timm:
         return {
             n: module for module in timm.list_modules() for n in timm.list_models(module=module)
         }
-
-
-class _Torchvision:
-    name = "torchvision"
-    size_arguments: tuple[str, ...] = ("image_size",)
-    demanding: Mapping[str, Any] = {
-        "dropout": 0.2,
-        "attention_dropout": 0.2,
-        "stochastic_depth_prob": 0.2,
-    }
-
-    # Detectors and the like resize, sort and pair boxes; their backbone is a network as any other.
-    _PARTS: Mapping[str, str] = {
-        "detection": "backbone",
-        "segmentation": "backbone",
-        "optical_flow": "feature_encoder",
-    }
-    _SIZE_OF_PARTS = 320  # no data config tells it; the smallest detectors were trained with it
-    _FRAMES = 16  # of a video, if the data config does not ask for more
-
-    @property
-    def version(self) -> str:
-        return version("torchvision")
-
-    def names(self) -> list[str]:
-        from torchvision.models import list_models
-
-        return list(list_models())
-
-    def family(self, name: str) -> str:
-        from torchvision.models import get_model_builder
-
-        return str(get_model_builder(name).__module__).removeprefix("torchvision.models.")
-
-    def part(self, name: str) -> str:
-        return self._PARTS.get(self.family(name).partition(".")[0], "")
-
-    def make(self, name: str, **arguments: Any) -> nn.Module:
-        from torchvision.models import get_model
-
-        part = self.part(name)
-        if part == "backbone":
-            arguments = {"weights_backbone": None, **arguments}
-        try:
-            model: nn.Module = get_model(name, weights=None, **arguments)
-        except Exception as error:  # constructors fail in many ways
-            raise ModelError(
-                f"got an error while torchvision made {name!r} with {arguments}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        return model.get_submodule(part)
-
-    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
-        from torchvision.models import get_model_weights
-
-        preset = get_model_weights(name).DEFAULT.transforms()
-        size = getattr(preset, "crop_size", [self._SIZE_OF_PARTS])
-        if hasattr(model, "image_size"):  # a vision transformer takes no other
-            size = [model.image_size]
-        shape = [3, size[0], size[-1]]
-        if self.family(name).startswith("video."):
-            shape.insert(1, self._FRAMES)
-        return (torch.empty(2, *shape),)
-
-
-LIBRARIES: Mapping[str, Library] = {library.name: library for library in (_Timm(), _Torchvision())}
-
-
-def library(name: str) -> Library:
-    """The library called ``name``.
-
-    Raises:
-        ModelError: it is not known.
-    """
-    if name not in LIBRARIES:
-        raise ModelError(f"got the library {name!r}; expected {' or '.join(LIBRARIES)}")
-    return LIBRARIES[name]
