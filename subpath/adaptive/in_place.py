@@ -182,6 +182,10 @@ class InPlaceModel(AdaptiveModel):
                 "checkpointing of its own; expected one that has"
             )
 
+    def get_submodule(self, target: str) -> nn.Module:
+        """The submodule at a path of the original, also below a child named ``stages``."""
+        return self if target == "" else self._root.get_submodule(target)
+
     def prepare_statistics(self, configs: Iterable[str]) -> None:
         """Give configs statistics of their own, equal to those that they run with now."""
         for config in map(self._switch.config, configs):

@@ -24,7 +24,7 @@ from . import shapes
 from .copies import deep_copy, shape_copy, to_meta, without_hooks
 from .facts import Fact, fact_of, flops
 from .inputs import Inputs
-from .tensors import at, leaves, storage_of, tensors_in
+from .tensors import at, has_memory, leaves, storage_of, tensors_in
 from .trace import Call, Handed, TracedGraph
 
 IsLeaf = Callable[[str, nn.Module], bool]
@@ -145,8 +145,8 @@ class _Recorder(TorchDispatchMode):
         call = self._call_leaf if leaf else self._call_opened
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            if self._inside_leaf:
-                return forward(*args, **kwargs)
+            if self._inside_leaf or not all(map(has_memory, tensors_in((args, kwargs)))):
+                return forward(*args, **kwargs)  # inside vmap the operators are noted one by one
             self._calls_made += 1
             return call(Call(path, self._calls_made), forward, args, kwargs)
 

@@ -62,3 +62,12 @@ def _fields(value: Any) -> Iterator[str]:
 def storage_of(tensor: torch.Tensor) -> int:
     """An id for the memory of ``tensor``; views share it. It is an address, so keep the tensor."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def has_memory(tensor: torch.Tensor) -> bool:
+    """Whether ``tensor`` has memory to look at; what ``vmap`` hands to a function has none."""
+    try:
+        tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
