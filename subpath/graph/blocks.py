@@ -148,7 +148,11 @@ def _unlike_period(tree: CallTree, units: Sequence[Unit], branches: Sequence[Seq
     if period < len(units):
         return period
     blocks = _flat_blocks(tree, units, branches, 1)
-    return len(units) if mixes_then_widens(tree, blocks) else 1
+    for length in range(2, len(units) + 1):
+        starts = range(0, len(units), length)
+        if all(mixes_then_widens(tree, blocks[i : i + length]) for i in starts):
+            return length
+    return 1
 
 
 def _rows(units: Iterable[Unit]) -> list[list[Unit]]:

@@ -129,11 +129,13 @@ def _depth(siblings: Sequence[Call]) -> int:
 
 
 def _is_undecided(tree: CallTree, siblings: Sequence[Call], level: Level) -> bool:
-    """Whether no row is known above or below these calls."""
-    return not level or not any(
-        is_at(tree, other, level)
-        for call in siblings
-        for other in (*around(tree, call), *inside(tree, call))
+    """Whether these calls are not all known as blocks, and no row is known above or below them."""
+    if not level:
+        return True
+    beyond = (other for call in siblings for other in (*around(tree, call), *inside(tree, call)))
+    return not (
+        all(is_at(tree, call, level) for call in siblings)
+        or any(is_at(tree, other, level) for other in beyond)
     )
 
 

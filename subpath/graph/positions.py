@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod, sqrt
 from typing import Any
 
@@ -41,15 +41,16 @@ def channel_dim(tree: CallTree, end: fx.Node, nodes: Iterable[fx.Node]) -> int:
     return 1 if last == 3 and shape[2] == shape[3] else last
 
 
-def mixes_then_widens(tree: CallTree, blocks: Iterable[Block]) -> bool:
+def mixes_then_widens(tree: CallTree, blocks: Sequence[Block]) -> bool:
     """Whether all of ``blocks`` but the last mix positions, and the last is an MLP.
 
     An MLP acts on each position on its own and is wider inside than outside. After attention or a
     convolution it is the second part of one block.
     """
     *first, last = blocks
-    return bool(first) and (
-        _is_wider_inside(tree, last)
+    return (
+        len(first) > 0
+        and _is_wider_inside(tree, last)
         and _acts_on_each_position(tree, last)
         and not any(_acts_on_each_position(tree, block) for block in first)
     )
