@@ -53,6 +53,9 @@ LIBRARIES = {
     "onnx": {"export"},
     "onnx_ir": {"export"},  # comes with onnxscript
     "onnxruntime": {"export"},
+    "segmentation_models_pytorch": {"zoo"},
+    "transformers": {"zoo"},
+    "vit_pytorch": {"zoo"},
 }
 
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

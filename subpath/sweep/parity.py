@@ -81,7 +81,7 @@ def _same_cut(subject: Subject) -> str:
     """Neither a small input nor dropout changes how the network is cut."""
     with original_runs(), torch.device(subject.device):
         original = subject.library.make(subject.name)
-        inputs = subject.library.inputs(subject.name, original)
+        inputs = subject.library.inputs(subject.name, original).args
     expected, got = _cut(plan(original, inputs)), _cut(subject.adaptive.plan)
     return "" if got == expected else f"got {got}; expected {expected}"
 

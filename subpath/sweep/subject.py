@@ -120,7 +120,7 @@ def _candidates(
 ) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
     """Constructor arguments and shapes of one sample, small ones first."""
     with torch.device(device):
-        (example,) = library.inputs(name, library.make(name))
+        (example,) = library.inputs(name, library.make(name)).args
     own = tuple(example.shape[1:])
     for size in SIZES:
         if size < own[-1]:
@@ -142,7 +142,7 @@ def _runs(
         with torch.device(device):
             model = library.make(name, **arguments)
             if shape is None:
-                (images,) = library.inputs(name, model)
+                (images,) = library.inputs(name, model).args
             else:
                 images = torch.zeros(2, *shape)
             with torch.no_grad():

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from ..errors import ModelError
 from .inputs import example_inputs
 from .library import Library
+from .nn import NN
+from .smp import SMP
 from .timm import Timm, create_model, input_size, made_with, opaque_functions, recomputes
 from .torchvision import Torchvision
+from .transformers import TRANSFORMERS
+from .vit_pytorch import VIT_PYTORCH
 
 __all__ = [
     "LIBRARIES",
@@ -22,7 +26,9 @@ __all__ = [
     "recomputes",
 ]
 
-LIBRARIES: Mapping[str, Library] = {library.name: library for library in (Timm(), Torchvision())}
+LIBRARIES: Mapping[str, Library] = {
+    library.name: library for library in (Timm(), Torchvision(), TRANSFORMERS, NN, SMP, VIT_PYTORCH)
+}
 
 
 def library(name: str) -> Library:
@@ -32,5 +38,5 @@ def library(name: str) -> Library:
         ModelError: it is not known.
     """
     if name not in LIBRARIES:
-        raise ModelError(f"got the library {name!r}; expected {' or '.join(LIBRARIES)}")
+        raise ModelError(f"got the library {name!r}; expected {', '.join(LIBRARIES)}")
     return LIBRARIES[name]
