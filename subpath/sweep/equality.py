@@ -6,7 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import keystr, tree_flatten, tree_flatten_with_path
+from torch.utils._pytree import keystr, tree_flatten_with_path
+
+from ..graph.inputs import Inputs
+from .nested import tensors
+from .running import run
 
 
 def unequal(expected: Any, got: Any) -> str:
@@ -21,16 +25,15 @@ def unequal(expected: Any, got: Any) -> str:
     return ""
 
 
-def step(model: nn.Module, images: Tensor, **arguments: Any) -> dict[str, Tensor]:
+def step(model: nn.Module, inputs: Inputs, **arguments: Any) -> dict[str, Tensor]:
     """One training pass from a fixed seed: loss, buffers and gradients by name.
 
     The model is in eval mode before and after, and keeps its buffers.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
-    torch.manual_seed(3)
     try:
-        outputs = tensors_of(model(images, **arguments))
+        outputs = tensors_of(run(model, inputs, **arguments))
         loss = torch.stack([out.float().square().mean() for out in outputs]).sum()
         loss.backward()
         found = {"loss": loss.detach()}
@@ -46,9 +49,8 @@ def step(model: nn.Module, images: Tensor, **arguments: Any) -> dict[str, Tensor
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """The tensors of floating-point numbers in a nested output."""
-    leaves, _ = tree_flatten(output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    """The tensors of floating-point numbers in a nested output, but for empty ones."""
+    return [found for found in tensors(output) if found.is_floating_point() and found.numel()]
 
 
 def _unequal_values(expected: Any, got: Any) -> str:
