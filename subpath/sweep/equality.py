@@ -6,23 +6,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
 
 from ..graph.equality import unequal
+from ..graph.inputs import Inputs
+from ..graph.nested import tensors
+from .running import run
 
 __all__ = ["step", "tensors_of", "unequal"]
 
 
-def step(model: nn.Module, images: Tensor, **arguments: Any) -> dict[str, Tensor]:
+def step(model: nn.Module, inputs: Inputs, **arguments: Any) -> dict[str, Tensor]:
     """One training pass from a fixed seed: loss, buffers and gradients by name.
 
     The model is in eval mode before and after, and keeps its buffers.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.train()
-    torch.manual_seed(3)
     try:
-        outputs = tensors_of(model(images, **arguments))
+        outputs = tensors_of(run(model, inputs, **arguments))
         loss = torch.stack([out.float().square().mean() for out in outputs]).sum()
         loss.backward()
         found = {"loss": loss.detach()}
@@ -38,6 +39,5 @@ def step(model: nn.Module, images: Tensor, **arguments: Any) -> dict[str, Tensor
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """The tensors of floating-point numbers in a nested output."""
-    leaves, _ = tree_flatten(output)
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    """The tensors of floating-point numbers in a nested output, but for empty ones."""
+    return [found for found in tensors(output) if found.is_floating_point() and found.numel()]

@@ -110,7 +110,7 @@ def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
     except ModelError:  # making it computes with values (torchvision's RegNets)
         model = known.make(name).eval().to(device)
     with torch.device(device):
-        inputs = known.inputs(name, model)
+        inputs = known.inputs(name, model).args
     if device == "cpu":
         inputs = tuple(noise(tuple(x.shape)) for x in inputs)
     tell("converting")
