@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import ModelError
+from .images import floating_type, images
 from .inputs import example_inputs
 from .library import Library
 from .timm import Timm, create_model, input_size, made_with, opaque_functions, recomputes
@@ -15,6 +16,8 @@ __all__ = [
     "Library",
     "create_model",
     "example_inputs",
+    "floating_type",
+    "images",
     "input_size",
     "library",
     "made_with",
