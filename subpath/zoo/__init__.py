@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..errors import ModelError
 from .diffusers import DIFFUSERS
+from .images import floating_type, images
 from .inputs import example_inputs
 from .library import Library
 from .monai import MONAI
@@ -29,6 +30,8 @@ __all__ = [
     "Library",
     "create_model",
     "example_inputs",
+    "floating_type",
+    "images",
     "input_size",
     "library",
     "made_with",

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..graph.inputs import Inputs
 from .huggingface_config import KINDS, MAKERS, Config, Unknown
+from .images import floating_type
 
 MASK = "attention_mask"
 
@@ -45,7 +45,7 @@ def default_inputs(model: nn.Module) -> Inputs | None:
     dummies = _dummies(model, forward)
     if "dummy_inputs" in vars(type(model)) and dummies:  # whoever wrote this very class knows it
         return Inputs((), dummies)
-    facts = Config(config, _dtype(model), batch=1 if _takes_one(model, config) else 2)
+    facts = Config(config, floating_type(model), batch=1 if _takes_one(model, config) else 2)
     made, unknown = _made(facts, needed)
     if not unknown:
         return Inputs((), made)
@@ -82,7 +82,7 @@ def _needed(config: Any, main: Sequence[str], forward: _Forward) -> list[str]:
     mains = [name for name in main if name in forward.names] or kinds[:1] or list(main)
     needed = {*mains, *forward.required}
     if "input_ids" in kinds and not _has_places(config):
-        needed.update(kinds)  # a network of text and images, as CLIP
+        needed.update(k for k in kinds if k != "pixel_values_videos")  # text and images, as CLIP
     if "input_ids" in needed:
         needed.add(MASK)
     if getattr(config, "is_encoder_decoder", False):
@@ -93,21 +93,13 @@ def _needed(config: Any, main: Sequence[str], forward: _Forward) -> list[str]:
 
 def _has_places(config: Any) -> bool:
     """Whether a text holds places for images or sounds, marked by a token of their own."""
-    return any(
-        name.startswith(("image_token", "video_token", "audio_token")) and isinstance(value, int)
-        for name, value in vars(config).items()
-    )
+    return any(n.startswith(("image_token", "video_token", "audio_token")) for n in vars(config))
 
 
 def _takes_one(model: nn.Module, config: Any) -> bool:
     """Whether it must find the end of a text, and has no word for what comes after."""
     classifies = "ForSequenceClassification" in type(model).__name__
     return classifies and getattr(config, "pad_token_id", None) is None
-
-
-def _dtype(model: nn.Module) -> torch.dtype:
-    floating = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-    return next((p.dtype for p in model.parameters() if p.dtype in floating), torch.float32)
 
 
 def _made(facts: Config, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:

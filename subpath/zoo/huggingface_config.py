@@ -16,9 +16,9 @@ PIXELS = 224  # where the network takes any size
 
 # Where a fact may stand: in the config itself ("") or in one inside it.
 TEXT = ("", "text_config", "encoder", "text_encoder")
-DECODER = ("decoder", "", "text_config")
+DECODER = ("decoder", "decoder_config", "", "text_config")
 IMAGE = ("", "vision_config", "encoder", "backbone_config")
-SOUND = ("", "audio_config", "encoder", "speech_encoder")
+SOUND = ("", "audio_config", "encoder", "encoder_config", "speech_encoder")
 _WORDS = tuple(dict.fromkeys((*TEXT, *DECODER)))
 
 _POSITIONS = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..errors import ModelError
 from ..graph.inputs import Inputs, as_inputs
 from .huggingface import default_inputs
+from .images import images
 from .timm import input_size
 
 
@@ -37,10 +37,3 @@ def example_inputs(model: nn.Module, given: Any = None) -> Inputs:
             "or a dict of tensors, as the model takes them"
         )
     return inputs
-
-
-def images(model: nn.Module, size: tuple[int, ...]) -> Inputs:
-    """A batch of two of one positional input, in the floating type of the model's weights."""
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    generator = torch.Generator().manual_seed(0)
-    return Inputs((torch.randn(2, *size, generator=generator, device="cpu").to(dtype),))
