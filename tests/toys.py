@@ -331,6 +331,17 @@ class Padded(nn.Module):
         return x + y[..., : x.shape[-2], : x.shape[-1]]
 
 
+class Residual(nn.Module):
+    """A wrapper of any branch."""
+
+    def __init__(self, fn: nn.Module) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.fn(x)
+
+
 # --- residual blocks, tokens -------------------------------------------------------------------
 
 

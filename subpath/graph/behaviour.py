@@ -35,11 +35,11 @@ def is_normalisation(module: nn.Module) -> bool:
     channels = max(t.numel() for t in own)
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return True  # SyncBatchNorm refuses to run on a CPU, so it cannot be tried
-    probe = _real_copy(module)
+    probe = real_copy(module)
     probe.train(False)
     probe.training = True  # batch statistics, but no dropout in its children
     for shape in ((4, channels, 3, 3), (4, 3, channels), (4, 3, 3, channels), (4, channels)):
-        x = _noise(shape)
+        x = noise(shape)
         try:
             with torch.no_grad():
                 small, large = probe(x * 1e3), probe(x * 8e3)
@@ -151,16 +151,25 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     yield from module.buffers()
 
 
-def _real_copy(module: nn.Module) -> nn.Module:
-    """A copy on the CPU with ones for weights, whatever device (also meta) the original is on."""
+def real_copy(
+    module: nn.Module, fill: Callable[[tuple[int, ...]], torch.Tensor] | None = None
+) -> nn.Module:
+    """A copy on the CPU, whatever device (also meta) the original is on.
+
+    Args:
+        module: what to copy.
+        fill: makes the weights for each shape; ones by default.
+    """
     memo: dict[int, Any] = {}
     for tensor in _tensors(module):
-        real: torch.Tensor = torch.ones(tensor.shape, dtype=tensor.dtype, device="cpu")
+        made = torch.ones if fill is None or not tensor.is_floating_point() else fill
+        real = made(tensor.shape).to("cpu", tensor.dtype)
         memo[id(tensor)] = nn.Parameter(real) if isinstance(tensor, nn.Parameter) else real
     return copy.deepcopy(module, memo)
 
 
-def _noise(shape: tuple[int, ...]) -> torch.Tensor:
+def noise(shape: tuple[int, ...]) -> torch.Tensor:
+    """The same random numbers for each shape."""
     generator = torch.Generator("cpu").manual_seed(0)
     return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 

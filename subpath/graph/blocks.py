@@ -6,18 +6,23 @@ the level that repeats among siblings is the block.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import prod
+from typing import TypeVar
 
 from .calls import Block, CallTree
+from .level import Level, around, block_level, enclosing, inside, is_at, parent, parts, pattern
+from .likeness import alike
+from .positions import mixes_then_widens
 from .residual import Unit
 from .trace import Call
 
-Level = frozenset[tuple[str, object]]
+_Kind = TypeVar("_Kind")
 
 
 def find_blocks(tree: CallTree) -> tuple[Block, ...]:
@@ -26,12 +31,12 @@ def find_blocks(tree: CallTree) -> tuple[Block, ...]:
     Args:
         tree: the calls of the model; module paths give the blocks their names.
     """
-    level = _block_level(tree)
+    level = block_level(tree)
     blocks: list[Block] = []
     for call, block in tree.skippable.items():
-        if _enclosing(tree, call) is not None or _is_part_of_block(tree, call, level):
+        if enclosing(tree, call) is not None or _is_part_of_block(tree, call, level):
             continue
-        if _is_at(tree, call, level):
+        if is_at(tree, call, level):
             blocks.append(block)
         elif call in tree.removable:
             inner = _descend(tree, call, level)
@@ -60,62 +65,21 @@ def locate_blocks(tree: CallTree, names: Iterable[str]) -> dict[str, Block]:
     return {name: found[name] for name in names if name in found}
 
 
-def parent(path: str) -> str:
-    """Path of the container that holds the module at ``path``."""
-    return path.rpartition(".")[0]
-
-
 def _descend(tree: CallTree, call: Call, level: Level) -> list[Block]:
     """The blocks inside one skippable call: itself, or those of its parts."""
     block = tree.skippable[call]
-    patterns = {pattern for pattern, _ in level}
-    if _pattern(call.path) in patterns:
+    patterns = {place for place, _ in level}
+    if pattern(call.path) in patterns:
         return [block]
     units = [unit for path in block.paths for unit in reversed(path.units)]
     own = [unit for unit in units if _owner(tree, unit) == call]
-    parts = _parts(tree, call)
-    if own and not parts:
+    found = parts(tree, call)
+    if own and not found:
         return _repeating(tree, call, own) or [block]
-    inside = [inner.path for part in parts for inner in (part, *_inside(tree, part))]
-    if any(_pattern(path) in patterns for path in inside) or (len(parts) == 1 and not own):
-        return [inner for part in parts for inner in _descend(tree, part, level)]
+    below = [inner.path for part in found for inner in (part, *inside(tree, part))]
+    if any(pattern(path) in patterns for path in below) or (len(found) == 1 and not own):
+        return [inner for part in found for inner in _descend(tree, part, level)]
     return [block]
-
-
-def _block_level(tree: CallTree) -> Level:
-    """Patterns of paths, and kinds, at which skippable siblings of one kind follow one another.
-
-    Siblings that are themselves rows of one kind of part are stages, not blocks. A convolution and
-    an MLP that follow each other once are the parts of one block.
-    """
-    families: dict[str, list[Call]] = defaultdict(list)
-    times = Counter(call.path for call in tree.skippable)
-    for call in tree.skippable:
-        if re.search(r"\d", call.path.rpartition(".")[2]) or times[call.path] > 1:
-            families[parent(call.path)].append(call)
-    level: set[tuple[str, object]] = set()
-    for siblings in families.values():
-        if any(_is_row(tree, call) for call in siblings):
-            continue
-        kinds = [[tree.signature(call.path) for call in chain] for chain in _chains(tree, siblings)]
-        if any(len(set(chain)) < len(chain) for chain in kinds):
-            level |= {(_pattern(call.path), tree.kind(call.path)) for call in siblings}
-    return frozenset(level)
-
-
-def _chains(tree: CallTree, calls: Sequence[Call]) -> list[list[Call]]:
-    """The calls in rows in which each takes in what the one before gives out."""
-    chains: list[list[Call]] = []
-    for call in calls:
-        if chains and tree.skippable[chains[-1][-1]].precedes(tree.skippable[call]):
-            chains[-1].append(call)
-        else:
-            chains.append([call])
-    return chains
-
-
-def _is_at(tree: CallTree, call: Call, level: Level) -> bool:
-    return (_pattern(call.path), tree.kind(call.path)) in level
 
 
 def _is_odd(tree: CallTree, call: Call, level: Level) -> bool:
@@ -135,41 +99,7 @@ def _is_odd(tree: CallTree, call: Call, level: Level) -> bool:
 
 def _is_part_of_block(tree: CallTree, call: Call, level: Level) -> bool:
     """Whether ``call`` lies in a block that cannot be removed as a whole."""
-    return any(_is_at(tree, outer, level) for outer in _around(tree, call))
-
-
-def _inside(tree: CallTree, call: Call) -> list[Call]:
-    """All skippable calls inside ``call``."""
-    nodes = tree.nodes[call]
-    return [other for other in tree.skippable if other != call and tree.nodes[other] <= nodes]
-
-
-def _is_row(tree: CallTree, call: Call) -> bool:
-    parts = _parts(tree, call)
-    return len(parts) > 1 and len({tree.signature(part.path) for part in parts}) == 1
-
-
-def _parts(tree: CallTree, call: Call) -> list[Call]:
-    """The outermost skippable calls inside ``call`` that lie on its way from input to output."""
-    spine = {unit.add for path in tree.skippable[call].paths for unit in path.units}
-    return [
-        other
-        for other, block in tree.skippable.items()
-        if _enclosing(tree, other, tree.skippable) == call
-        and all(unit.add in spine for path in block.paths for unit in path.units)
-    ]
-
-
-def _enclosing(tree: CallTree, call: Call, among: Container[Call] | None = None) -> Call | None:
-    """The innermost call around ``call`` that is removable, or ``among`` others."""
-    outer = [other for other in _around(tree, call) if other in (among or tree.removable)]
-    return outer[-1] if outer else None
-
-
-def _around(tree: CallTree, call: Call) -> tuple[Call, ...]:
-    """The calls that ``call`` was made in, outermost first."""
-    stack = tree.residual.traced.calls[next(iter(tree.nodes[call]))]
-    return stack[: stack.index(call)]
+    return any(is_at(tree, outer, level) for outer in around(tree, call))
 
 
 def _owner(tree: CallTree, unit: Unit) -> Call | None:
@@ -198,14 +128,31 @@ def _repeating(tree: CallTree, owner: Call | None, units: Sequence[Unit]) -> lis
     for row in _rows(units):
         branches = [_branch_modules(tree, owner, unit) for unit in row]
         kinds = [tuple(tree.signature(path) for path in branch) for branch in branches]
-        period = _period(kinds)
-        if not all(branches) or period == len(row):
+        if len(row) < 2 or not all(branches):
             continue
-        for i in range(0, len(row), period):
-            block = _flat_block(tree, row[i : i + period], branches[i : i + period])
-            if block is not None:
-                blocks.append(block)
+        period = _period(kinds, operator.eq)
+        if period == len(row):
+            period = _unlike_period(tree, row, branches)
+        if period < len(row):
+            blocks += _flat_blocks(tree, row, branches, period)
     return blocks
+
+
+def _unlike_period(tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]) -> int:
+    """How many units make a block where no two branches are equal inside, but numbered."""
+    paths = [".".join(_common(branch)) for branch in branches]
+    numbered = all(re.search(r"\d", path.rpartition(".")[2]) for path in paths)
+    if not numbered or len(set(paths)) < len(paths) or len(set(map(pattern, paths))) > 1:
+        return len(units)
+    period = _period([tree.modules[path] for path in paths], alike)
+    if period < len(units):
+        return period
+    blocks = _flat_blocks(tree, units, branches, 1)
+    for length in range(2, len(units) + 1):
+        starts = range(0, len(units), length)
+        if all(mixes_then_widens(tree, blocks[i : i + length]) for i in starts):
+            return length
+    return 1
 
 
 def _rows(units: Iterable[Unit]) -> list[list[Unit]]:
@@ -218,10 +165,11 @@ def _rows(units: Iterable[Unit]) -> list[list[Unit]]:
     return rows
 
 
-def _period(kinds: Sequence[object]) -> int:
+def _period(kinds: Sequence[_Kind], same: Callable[[_Kind, _Kind], bool]) -> int:
     """The smallest length whose repetition makes up ``kinds``."""
     n = len(kinds)
-    return next(p for p in range(1, n + 1) if n % p == 0 and list(kinds[:p]) * (n // p) == [*kinds])
+    lengths = (p for p in range(1, n + 1) if n % p == 0)
+    return next(p for p in lengths if all(map(same, kinds[p:], kinds)))
 
 
 def _branch_modules(tree: CallTree, owner: Call | None, unit: Unit) -> list[str]:
@@ -241,6 +189,15 @@ def _branch_modules(tree: CallTree, owner: Call | None, unit: Unit) -> list[str]
     return sorted(paths)
 
 
+def _flat_blocks(
+    tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]], period: int
+) -> list[Block]:
+    """The blocks of each ``period`` units."""
+    starts = range(0, len(units), period)
+    found = (_flat_block(tree, units[i : i + period], branches[i : i + period]) for i in starts)
+    return [block for block in found if block is not None]
+
+
 def _flat_block(
     tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]
 ) -> Block | None:
@@ -248,10 +205,13 @@ def _flat_block(
     first, last = order[units[0].fork], order[units[-1].add]
     nodes = frozenset(node for node, i in order.items() if first < i <= last)
     path = tree.residual.path(units[-1].add, nodes)
-    if path is None:
-        return None
-    name = os.path.commonprefix([p.split(".") for branch in branches for p in branch])
-    return tree.block(".".join(name), (path,), nodes) if name else None
+    name = _common([path for branch in branches for path in branch])
+    return tree.block(".".join(name), (path,), nodes) if path is not None and name else None
+
+
+def _common(paths: Iterable[str]) -> list[str]:
+    """The names that all the paths begin with."""
+    return list(os.path.commonprefix([path.split(".") for path in paths]))
 
 
 def _unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:
@@ -263,7 +223,3 @@ def _unique_names(blocks: Sequence[Block]) -> tuple[Block, ...]:
         name = block.name if seen[block.name] == 1 else f"{block.name}#{seen[block.name]}"
         named.append(replace(block, name=name))
     return tuple(named)
-
-
-def _pattern(path: str) -> str:
-    return re.sub(r"\d+", "*", path)

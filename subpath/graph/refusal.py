@@ -26,9 +26,12 @@ def findings(tree: CallTree, stages: Sequence[Stage], norms: Collection[str]) ->
         f"{_many(len(adds), 'addition')} ({len(residual.units)} onto an identity shortcut) and "
         f"{_many(len(concatenations), 'concatenation')} of branches"
     )
-    alone = sum(1 for stage in stages if any(block.block for block in stage.blocks))
-    if alone:
-        why = f"{_many(alone, 'stage')} with one such block each, which always runs"
+    held = [stage for stage in stages if any(block.block for block in stage.blocks)]
+    longer = [stage for stage in held if any(len(row) > 1 for row in stage.rows)]
+    if longer:
+        why = f"{_many(len(longer), 'stage')} with no such block in the later half"
+    elif held:
+        why = f"{_many(len(held), 'stage')} with one such block each, which always runs"
     elif residual.units and not _on_the_chain(residual):
         why = "no identity shortcut spans all that flows at its place (cells, dual paths, widening)"
     elif residual.units:

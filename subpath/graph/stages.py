@@ -10,8 +10,10 @@ from math import prod
 
 from torch import fx
 
-from .blocks import find_blocks, parent
+from . import positions
+from .blocks import find_blocks
 from .calls import Block, CallTree
+from .level import parent
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def find_stages(tree: CallTree) -> tuple[Stage, ...]:
     stages: list[Stage] = []
     for container, family in families.items():
         row = [_as_stage_block(block, tree) for block in family]
-        row += _alike_siblings(tree, family)
+        others = [more for more in families.values() if more is not family]
+        row += _alike_siblings(tree, family, others)
         row.sort(key=lambda b: tree.residual.order[b.end])
         stages += _split(tree, container, row)
     stages = _without_nested(stages + _others_alike(tree, stages, kinds))
@@ -73,26 +76,8 @@ def find_stages(tree: CallTree) -> tuple[Stage, ...]:
 
 
 def channel_dim(tree: CallTree, block: StageBlock) -> int:
-    """Which dimension of the block's output holds channels, read off the weights that meet it.
-
-    The first layer with weights in the block that takes a tensor of the output's shape tells: a
-    convolution 1, a linear layer the last, a norm the dimension of its own length.
-    """
-    residual, shape = tree.residual, tree.residual.shape(block.end) or ()
-    last = len(shape) - 1
-    for node in sorted(block.nodes, key=residual.order.__getitem__):
-        source = node.args[0] if node.args else None
-        if node.op != "call_module" or not isinstance(source, fx.Node):
-            continue
-        if residual.shape(source) != shape:
-            continue
-        for parameter in tree.modules[str(node.target)].parameters(recurse=False):
-            if parameter.ndim > 1:
-                return 1 if parameter.ndim > 2 else last
-            fitting = [i for i in range(1, last + 1) if shape[i] == parameter.numel()]
-            if len(fitting) == 1:
-                return fitting[0]
-    return 1 if last == 3 and shape[2] == shape[3] else last
+    """Which dimension of the block's output holds channels."""
+    return positions.channel_dim(tree, block.end, block.nodes)
 
 
 def continues(tree: CallTree, one: StageBlock, two: StageBlock, widths: bool = True) -> bool:
@@ -106,9 +91,11 @@ def continues(tree: CallTree, one: StageBlock, two: StageBlock, widths: bool = T
 
 
 def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
+    def rank(end: fx.Node) -> tuple[int, int]:
+        return len(tree.residual.shape(end) or ()), tree.residual.order[end]
+
     tensors = (end for end in block.ends if end in tree.residual.flow)
-    end = max(tensors, key=tree.residual.order.__getitem__)
-    return StageBlock(block.name, block.nodes, end, block)
+    return StageBlock(block.name, block.nodes, max(tensors, key=rank), block)
 
 
 def _families(tree: CallTree) -> dict[str, list[Block]]:
@@ -132,10 +119,13 @@ def _families(tree: CallTree) -> dict[str, list[Block]]:
     return families
 
 
-def _alike_siblings(tree: CallTree, family: Sequence[Block]) -> list[StageBlock]:
+def _alike_siblings(
+    tree: CallTree, family: Sequence[Block], others: Sequence[Sequence[Block]]
+) -> list[StageBlock]:
     """Blocks beside those of ``family`` that have no identity shortcut: ``layer2.0`` of a ResNet.
 
-    A sibling counts when it is of the kind of one of them or merges two branches itself.
+    A sibling counts when it is of the kind of one of them or merges two branches itself, but not
+    when it holds a row of ``others``: then it is a stage.
     """
     kinds = {tree.kind(block.name) for block in family}
     containers = {parent(block.name) for block in family}
@@ -143,6 +133,8 @@ def _alike_siblings(tree: CallTree, family: Sequence[Block]) -> list[StageBlock]
     found = []
     for call, nodes in tree.nodes.items():
         if parent(call.path) not in containers or nodes & taken or call in tree.removable:
+            continue
+        if any(sum(block.nodes <= nodes for block in row) > 1 for row in others):
             continue
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
         if flow_exits and (tree.kind(call.path) in kinds or tree.residual.merges(nodes)):

@@ -132,7 +132,7 @@ def test_gates_of_blocks_are_closed_by_hand() -> None:
 
 
 def test_another_cut_than_at_full_size_is_found(resnet: Subject) -> None:
-    adaptive = subpath.convert(resnet.original, resnet.images(), blocks=["layer2.1"])
+    adaptive = subpath.convert(resnet.original, resnet.example, blocks=["layer2.1"])
     wrong = dataclasses.replace(resnet, adaptive=adaptive)
     assert QUESTIONS["same cut"](wrong) == "got layer2 1 of 2; expected " + ", ".join(
         f"layer{i} 1 of 2" for i in (1, 2, 3, 4)
