@@ -65,10 +65,8 @@ class Example:
         try:
             return zoo.example_inputs(model)
         except ModelError as error:
-            raise ModelError(
-                f"{error}. On the command line: --input-size 3,224,224 for images, or --input "
-                "with JSON"
-            ) from error
+            options = "--input-size 3,224,224 for images, or --input with JSON"
+            raise ModelError(f"{error}. In the terminal: {options}") from error
 
     def _check_names(self, model: nn.Module) -> None:
         parameters = inspect.signature(model.forward).parameters.values()
