@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map_only
 
 from ..graph.inputs import Inputs
 from ..graph.tensors import tensors_in
@@ -41,15 +40,14 @@ def shapes_as_document(shapes: InputShapes) -> dict[str, Any]:
 
 def of_batch(inputs: Inputs, batch: int) -> Inputs:
     """The same inputs with ``batch`` samples: the first ones, again and again."""
-    tensors = tensors_in((inputs.args, dict(inputs.kwargs)))
-    size = next((len(tensor) for tensor in tensors if tensor.ndim), 1)
+    size = next((len(tensor) for tensor in inputs.tensors() if tensor.ndim), 1)
 
     def repeated(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.ndim == 0 or len(tensor) != size:
             return tensor
         return tensor[torch.arange(batch) % size]
 
-    return Inputs(*tree_map_only(torch.Tensor, repeated, (inputs.args, dict(inputs.kwargs))))
+    return inputs.map(repeated)
 
 
 def _named(model: nn.Module, inputs: Inputs) -> Iterator[tuple[str, torch.Tensor]]:
