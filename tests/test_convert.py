@@ -490,3 +490,12 @@ def test_parallel_rows_are_skipped_together() -> None:
         assert torch.equal(adaptive(images, skip=config), by_hand(images))
     one_each = subpath.plan(model, images, skippable=1)
     assert [len(stage.skippable) for stage in one_each.stages] == [2, 2]
+
+
+def test_sub_networks_take_example_inputs_by_name(
+    adaptive: AdaptiveModel, images: torch.Tensor
+) -> None:
+    base = adaptive.skip_configs()[-1]
+    by_name = adaptive.subnet(base, example_input={"x": images})
+    with torch.no_grad():
+        assert torch.equal(by_name(images), adaptive(images, skip=base))

@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
 from ..errors import SubpathError
-from ..graph.inputs import Inputs, as_inputs
+from ..graph.inputs import Inputs, as_inputs, in_order
 from ..plan import Plan
 from ..skip import SkipConfig
 from .code import dispatches
@@ -249,7 +249,13 @@ class GraphModel(AdaptiveModel):
     def _example_inputs(self, given: Any) -> tuple[Any, ...]:
         """Inputs of the shapes given, by default of those at conversion, without data."""
         if given is not None:
-            return as_inputs(self._root, given).args
+            positional = in_order(self._root, as_inputs(self._root, given))
+            if positional is None:
+                raise SubpathError(
+                    "got inputs by name with gaps between them; expected those that the model was "
+                    f"converted with: {', '.join(self._forwards.inputs)}"
+                )
+            return positional
         gated = self._graphs[False]
         facts = [gated.facts[node] for node in gated.graph.find_nodes(op="placeholder")]
         dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
