@@ -18,10 +18,12 @@ from torch.utils._pytree import tree_leaves
 import subpath
 import toys
 from families import Network
+from subpath.adaptive.graph_model import GraphModel
 from subpath.adaptive.model import AdaptiveModel
 from subpath.errors import (
     ConversionError,
     LostBehaviourError,
+    MisreadError,
     ModelError,
     NoResidualError,
     PlanError,
@@ -499,3 +501,17 @@ def test_sub_networks_take_example_inputs_by_name(
     by_name = adaptive.subnet(base, example_input={"x": images})
     with torch.no_grad():
         assert torch.equal(by_name(images), adaptive(images, skip=base))
+
+
+def test_a_graph_that_gives_something_else_is_not_handed_out(
+    monkeypatch: pytest.MonkeyPatch, images: torch.Tensor
+) -> None:
+    model, forward = RESNET.build(), GraphModel.forward
+    monkeypatch.setattr(GraphModel, "forward", lambda self, x: forward(self, x) + 1e-3)
+    with pytest.raises(MisreadError, match="numbers differ"):
+        subpath.convert(model, run="graph")
+    subpath.convert(model, run="graph", check=False)
+    adaptive = subpath.convert(model)
+    assert (adaptive.plan.run, adaptive.plan.why) == ("in place", "its graph gives another output")
+    with torch.no_grad():
+        assert torch.equal(adaptive(images), model(images))

@@ -144,7 +144,12 @@ def test_errors_of_the_converted_model_are_failures(monkeypatch: pytest.MonkeyPa
     def fail(self: AdaptiveModel, *inputs: object, **more: object) -> None:
         raise RuntimeError("no luck")
 
-    monkeypatch.setattr(GraphModel, "forward", fail)
+    def made_and_broken(library: zoo.Library, name: str) -> Subject:
+        subject = make_subject(library, name)  # convert itself refuses what does not run
+        monkeypatch.setattr(GraphModel, "forward", fail)
+        return subject
+
+    monkeypatch.setattr("subpath.sweep.parity.make_subject", made_and_broken)
     answers = compare("timm", "resnet18")
     assert answers["eval"].passed is False
     assert answers["eval"].why == "RuntimeError: no luck"
