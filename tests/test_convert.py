@@ -512,6 +512,7 @@ def test_a_graph_that_gives_something_else_is_not_handed_out(
         subpath.convert(model, run="graph")
     subpath.convert(model, run="graph", check=False)
     adaptive = subpath.convert(model)
-    assert (adaptive.plan.run, adaptive.plan.why) == ("in place", "its graph gives another output")
+    assert adaptive.plan.run == "in place"
+    assert adaptive.plan.why.startswith("its graph gives another output")
     with torch.no_grad():
         assert torch.equal(adaptive(images), model(images))
