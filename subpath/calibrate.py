@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import fx
+from torch import nn
+from torch.utils._pytree import tree_map_only
 
 from .adaptive.model import AdaptiveModel
 from .adaptive.statistics import has_statistics
@@ -23,7 +24,7 @@ def calibrate(
     batches: int | None = None,
     *,
     keep: bool = False,
-) -> fx.GraphModule:
+) -> nn.Module:
     """One sub-network with running statistics of its own, estimated from a few batches.
 
     Only super-net and base-net are trained. In the configs between them, a norm with running
@@ -34,7 +35,7 @@ def calibrate(
     Args:
         model: the adaptive model.
         loader: batches of training images, not augmented or as in training; of a tuple or list,
-            as ``(images, labels)``, the first element counts.
+            as ``(images, labels)``, the first element counts; a dict holds inputs by name.
         skip: the config.
         batches: how many to take; default: all.
         keep: let ``model`` itself run ``skip`` with these statistics in eval mode from now on, and
@@ -43,7 +44,7 @@ def calibrate(
             Without ``keep`` the model stays as it was.
 
     Returns:
-        The sub-network, in eval mode, a ``torch.fx.GraphModule`` as from ``model.subnet(skip)``.
+        The sub-network, in eval mode, as from ``model.subnet(skip)``.
 
     Raises:
         SubpathError: there is no batch.
@@ -58,16 +59,25 @@ def calibrate(
     for norm in norms:
         norm.train()
     for batch in islice(loader, batches):
-        images = batch[0] if isinstance(batch, (tuple, list)) else batch
         count += 1
         for norm in norms:
             norm.momentum = 1 / count  # so that every batch has the same share
-        subnet(images.to(place.device, place.dtype))
+        _run(subnet, batch, place)
     if count == 0:
         raise SubpathError("got no batch to calibrate with; expected a few batches of images")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     subnet.eval()
     if keep:
-        model._forwards.set_statistics({config: parts})
+        model._keep_statistics(config, parts)
     return subnet
+
+
+def _run(subnet: nn.Module, batch: Any, like: torch.Tensor) -> None:
+    def placed(value: torch.Tensor) -> torch.Tensor:
+        return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
+
+    if isinstance(batch, Mapping):
+        subnet(**tree_map_only(torch.Tensor, placed, dict(batch)))
+    else:
+        subnet(placed(batch[0] if isinstance(batch, (tuple, list)) else batch))

@@ -24,7 +24,7 @@ class ConversionError(SubpathError):
 
 
 class TraceError(ConversionError):
-    """torch.fx cannot turn the model's forward into a graph."""
+    """The model's forward cannot be turned into a graph, or does not run."""
 
 
 class NoResidualError(ConversionError):
@@ -37,6 +37,10 @@ class LostBehaviourError(ConversionError):
 
 class PlanError(ConversionError):
     """A plan, or the arguments that ask for one, does not fit the network."""
+
+
+class MisreadError(ConversionError):
+    """A converted network does not give what the original gives; it is not handed out."""
 
 
 class RecipeError(SubpathError):

@@ -1,9 +1,15 @@
-"""From a word to a network: a timm name or ``package.module:callable``."""
+"""From a word to a network: a timm name or ``package.module:callable``.
+
+A class of transformers takes a config, which no word can give: for it, the arguments are the
+config's fields.
+"""
 
 from __future__ import annotations
 
 import copy
+import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -53,7 +59,9 @@ def _call(name: str, made_by: Any, arguments: Mapping[str, Any]) -> nn.Module:
     if isinstance(made_by, nn.Module):
         return made_by
     try:
-        model = made_by(**copy.deepcopy(dict(arguments)))  # some change the lists they are given
+        own = copy.deepcopy(dict(arguments))  # some change the lists they are given
+        config = _config_class(made_by)
+        model = made_by(**own) if config is None else made_by(_config(name, config, own))
     except SubpathError:
         raise
     except Exception as error:  # the user's own code
@@ -64,6 +72,38 @@ def _call(name: str, made_by: Any, arguments: Mapping[str, Any]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"got a {type(model).__name__} from {name}; expected a torch.nn.Module")
     return model
+
+
+def _config_class(made_by: Any) -> type | None:
+    """The class of the one thing that a class of transformers is made from."""
+    config = getattr(made_by, "config_class", None)
+    if not (isinstance(made_by, type) and isinstance(config, type)):
+        return None
+    first = next(iter(inspect.signature(made_by).parameters), None)
+    return config if first == "config" else None
+
+
+def _config(name: str, config_class: type, fields: Mapping[str, Any]) -> Any:
+    """A config with these fields; a config itself takes any name without a word."""
+    known = _fields(config_class)
+    unknown = [field for field in fields if field not in known]
+    if unknown and known:
+        near = difflib.get_close_matches(unknown[0], known, n=4)
+        hint = f"; near {unknown[0]}: {', '.join(near)}" if near else ""
+        raise ModelError(
+            f"got {', '.join(unknown)} for {name}; expected fields of its "
+            f"{config_class.__name__}{hint}"
+        )
+    return config_class(**fields)
+
+
+def _fields(config_class: type) -> set[str]:
+    """What a config knows; nothing if it cannot be made without parts of its own."""
+    try:
+        config = config_class()
+    except Exception:  # the library's own code
+        return set()
+    return {*dir(config), *getattr(config, "attribute_map", ())}
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:

@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from torch import fx
 
 from .errors import NoResidualError, PlanError
 from .graph.calls import CallTree
+from .graph.handing import (
+    Template,
+    UnhandableError,
+    call_of,
+    output_place,
+    template,
+    which_call,
+)
 from .graph.refusal import findings
 from .graph.stages import Stage, StageBlock, channel_dim, continues, find_stages
+from .graph.tensors import Place
 
+Run = Literal["graph", "in place"]
 Twins = Literal["mandatory", "all", "none"]
 Share = int | float
 
@@ -65,6 +75,36 @@ class Opaque:
 
 
 @dataclass(frozen=True)
+class HandBack:
+    """What a block returns when it is skipped in place.
+
+    Attributes:
+        block: the block's name; for a later call of one module with ``#`` and its number.
+        call: which call of its module the block is, from 0; ``None`` if it is the only one.
+        result: what it returns, of its arguments (see :mod:`subpath.graph.handing`).
+    """
+
+    block: str
+    call: int | None
+    result: Template
+
+
+@dataclass(frozen=True)
+class StageEnd:
+    """Where the output of a stage that runs in place is found.
+
+    Attributes:
+        path: the module that gives it.
+        call: which call of it, from 0; ``None`` if it is the only one.
+        place: keys that lead to it in what the module returns.
+    """
+
+    path: str
+    call: int | None
+    place: Place
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a network is cut (Kang and Lee, section 3.1).
 
@@ -73,12 +113,21 @@ class Plan:
         twin_norms: the norms that get a twin.
         opened: modules whose forward is traced through; all others are called whole.
         opaque: modules that could not be looked into.
+        run: ``"graph"``: straight-line code made from the network's graph; ``"in place"``: the
+            network's own forward, whose skipped blocks hand back what they are given.
+        why: why it runs so, and what kept some blocks from being skipped, in words.
+        hands_back: in place, of each skippable block.
+        ends: in place, of each stage.
     """
 
     stages: tuple[StagePlan, ...]
     twin_norms: tuple[TwinNorm, ...]
     opened: tuple[str, ...]
     opaque: tuple[Opaque, ...] = ()
+    run: Run = "graph"
+    why: str = ""
+    hands_back: tuple[HandBack, ...] = ()
+    ends: tuple[StageEnd, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain lists, dicts, strings and numbers."""
@@ -115,6 +164,16 @@ class Plan:
                 opaque=tuple(
                     Opaque(str(item["path"]), str(item["reason"])) for item in data["opaque"]
                 ),
+                run="in place" if data.get("run", "graph") == "in place" else "graph",
+                why=str(data.get("why", "")),
+                hands_back=tuple(
+                    HandBack(str(item["block"]), _number(item["call"]), _tuples(item["result"]))
+                    for item in data.get("hands_back", ())
+                ),
+                ends=tuple(
+                    StageEnd(str(item["path"]), _number(item["call"]), _tuples(item["place"]))
+                    for item in data.get("ends", ())
+                ),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(
@@ -144,8 +203,10 @@ def make_plan(
     skippable: Share | Sequence[Share] | None = None,
     blocks: Sequence[str] | None = None,
     twin_norms: Twins = "mandatory",
+    run: Run = "graph",
+    why: str = "",
 ) -> Plan:
-    """Decide how to cut a traced network.
+    """Decide how to cut a network that was read.
 
     Args:
         tree: the calls of the network.
@@ -158,12 +219,19 @@ def make_plan(
         twin_norms: ``"mandatory"`` twins the norms of mandatory sub-paths but not those of
             projection shortcuts (as published), ``"all"`` every norm outside the skippable
             sub-paths, ``"none"`` no norm.
+        run: the way of running; in place, only what can be handed back is skipped.
+        why: why that way.
 
     Raises:
         NoResidualError: no stage has a block that could be skipped.
         PlanError: the arguments do not fit the network.
     """
-    found = _cut_isotropic(tree, find_stages(tree), groups)
+    stages: Sequence[Stage] = find_stages(tree)
+    kept_back: dict[str, str] = {}
+    if run == "in place":
+        stages, kept_back = _handable(tree, stages)
+        why = "; ".join([why, *(f"{name} always runs: {said}" for name, said in kept_back.items())])
+    found = _cut_isotropic(tree, stages, groups)
     candidates = [stage for stage in found if len(stage.blocks) > 1 and _can_be_cut(stage)]
     if blocks is not None and skippable is not None:
         raise PlanError("got both skippable=... and blocks=...; expected at most one of them")
@@ -178,7 +246,7 @@ def make_plan(
             f"block to skip in one of {_listed([stage.name for stage in candidates])}"
         )
     if not kept:
-        raise _nothing_found(tree, found, norms)
+        raise _nothing_found(tree, found, norms, kept_back)
     twins = _choose_twins(tree, norms, kept, twin_norms)
     return Plan(
         stages=tuple(
@@ -192,9 +260,46 @@ def make_plan(
             for stage, names in kept
         ),
         twin_norms=twins,
-        opened=_to_open(tree, kept, twins),
+        opened=_to_open(tree, kept, twins) if run == "graph" else (),
         opaque=tuple(Opaque(*item) for item in sorted(tree.residual.traced.opaque.items())),
+        run=run,
+        why=why,
+        hands_back=_hands_back(tree, kept) if run == "in place" else (),
+        ends=tuple(_stage_end(tree, s.blocks[-1]) for s, _ in kept) if run == "in place" else (),
     )
+
+
+def _handable(tree: CallTree, stages: Sequence[Stage]) -> tuple[tuple[Stage, ...], dict[str, str]]:
+    """The stages with blocks that can be skipped in place; the others always run, and why."""
+    refused: dict[str, str] = {}
+
+    def checked(item: StageBlock) -> StageBlock:
+        try:
+            if item.block is not None:
+                template(tree, item.block)
+        except UnhandableError as error:
+            refused[item.name] = str(error)
+            return replace(item, block=None)
+        return item
+
+    rows = [tuple(tuple(map(checked, row)) for row in stage.rows) for stage in stages]
+    return tuple(replace(s, rows=r) for s, r in zip(stages, rows, strict=True)), refused
+
+
+def _hands_back(
+    tree: CallTree, kept: Sequence[tuple[Stage, tuple[str, ...]]]
+) -> tuple[HandBack, ...]:
+    blocks = [item.block for item in _skippable_blocks(kept) if item.block is not None]
+    return tuple(
+        HandBack(block.name, which_call(tree, call_of(tree, block)), template(tree, block))
+        for block in blocks
+    )
+
+
+def _stage_end(tree: CallTree, last: StageBlock) -> StageEnd:
+    handed = tree.residual.traced.handed
+    call = next(call for call in handed if tree.nodes.get(call) == last.nodes)
+    return StageEnd(call.path, which_call(tree, call), output_place(tree, call, last.end))
 
 
 def _cut_isotropic(tree: CallTree, stages: Sequence[Stage], groups: int | None) -> list[Stage]:
@@ -301,12 +406,14 @@ def _exact(stages: Sequence[Stage], names: Sequence[str]) -> list[tuple[str, ...
 
 
 def _nothing_found(
-    tree: CallTree, stages: Sequence[Stage], norms: frozenset[str]
+    tree: CallTree, stages: Sequence[Stage], norms: frozenset[str], refused: Mapping[str, str]
 ) -> NoResidualError:
     opaque = sorted(tree.residual.traced.opaque)
     hidden = (
         f" {len(opaque)} modules could not be looked into: {_listed(opaque)}." if opaque else ""
     )
+    refusals = [f"{name} cannot be skipped in place: {why}." for name, why in refused.items()]
+    hidden += "".join(f" {text}" for text in refusals[:3])
     return NoResidualError(
         "got a network without a stage to cut; expected at least one row of two or more blocks of "
         "one resolution, the last with an identity shortcut. Found "
@@ -391,6 +498,15 @@ def _opened_calls(tree: CallTree, node: fx.Node) -> Sequence[Any]:
 
 def _skippable_blocks(kept: Sequence[tuple[Stage, tuple[str, ...]]]) -> list[StageBlock]:
     return [block for stage, names in kept for block in stage.blocks if block.name in names]
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, as JSON has them, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _paths(values: Any) -> tuple[str, ...]:

@@ -252,15 +252,25 @@ def test_a_plan_whose_stages_are_idle_or_in_another_order_is_refused() -> None:
         subpath.convert(RESNET.build(), plan=turned)
 
 
-def test_hooks_that_would_be_lost_are_refused() -> None:
-    model = RESNET.build()
-    handle = model.layer1[1].register_forward_hook(lambda *_: None)
+def test_hooks_that_a_graph_would_lose_are_refused_there_and_kept_in_place(
+    images: torch.Tensor,
+) -> None:
+    model, calls = RESNET.build(), []
+    handle = model.layer1[1].register_forward_hook(lambda *_: calls.append("block"))
     with pytest.raises(LostBehaviourError, match=r"layer1\.1"):
-        subpath.convert(model)
+        subpath.convert(model, run="graph")
+    adaptive = subpath.convert(model)
+    assert adaptive.plan.run == "in place"
+    assert "would lose hooks" in adaptive.plan.why
+    assert calls == []  # neither reading nor the check are calls of the user's
+    adaptive(images, skip="TFFF")
+    assert calls == ["block"]
     handle.remove()
-    model.register_forward_pre_hook(lambda *_: None)
+    model.register_forward_pre_hook(lambda *_: calls.append("network"))
     with pytest.raises(LostBehaviourError, match="itself"):
-        subpath.convert(model)
+        subpath.convert(model, run="graph")
+    subpath.convert(model)(images)
+    assert calls == ["block", "network"]
 
 
 def test_hooks_of_modules_that_are_called_whole_still_run(images: torch.Tensor) -> None:
@@ -283,7 +293,8 @@ def test_parametrisations_are_kept_or_refused(images: torch.Tensor) -> None:
     opened = nn.Sequential(conv(3, 8), _Gained(8), _Gained(8))
     nn.utils.parametrize.register_parametrization(opened[2], "gain", nn.Identity())
     with pytest.raises(LostBehaviourError, match="parametrisations on 2"):
-        subpath.convert(opened, torch.zeros(2, 3, 8, 8))
+        subpath.convert(opened, torch.zeros(2, 3, 8, 8), run="graph")
+    assert subpath.convert(opened, torch.zeros(2, 3, 8, 8)).plan.run == "in place"
 
 
 def test_models_that_cannot_be_converted_say_why() -> None:
@@ -292,7 +303,7 @@ def test_models_that_cannot_be_converted_say_why() -> None:
     with pytest.raises(ConversionError, match="already converted"):
         subpath.convert(subpath.convert(RESNET.build()))
     with pytest.raises(TraceError, match="cannot trace"):
-        subpath.convert(_Choosy(), torch.zeros(2, 3, 8, 8))
+        subpath.convert(_Choosy(), torch.zeros(2, 3, 8, 8), run="graph")
     with pytest.raises(TraceError, match="does not run"):
         subpath.convert(RESNET.build(), torch.zeros(2, 5, 64, 64))
 
@@ -311,7 +322,8 @@ def test_inputs_by_name_and_pickles(adaptive: AdaptiveModel, images: torch.Tenso
 def test_a_block_that_train_mode_hides_is_named_with_the_reason() -> None:
     model = nn.Sequential(conv(3, 8), _RandomDepth(8), _RandomDepth(8))
     with pytest.raises(PlanError, match=r"skips 2; .* could not be looked into \(2: "):
-        subpath.convert(model, torch.zeros(2, 3, 8, 8))
+        subpath.convert(model, torch.zeros(2, 3, 8, 8), run="graph")
+    assert subpath.convert(model, torch.zeros(2, 3, 8, 8)).plan.run == "in place"
 
 
 class _RandomDepth(nn.Module):
@@ -478,3 +490,12 @@ def test_parallel_rows_are_skipped_together() -> None:
         assert torch.equal(adaptive(images, skip=config), by_hand(images))
     one_each = subpath.plan(model, images, skippable=1)
     assert [len(stage.skippable) for stage in one_each.stages] == [2, 2]
+
+
+def test_sub_networks_take_example_inputs_by_name(
+    adaptive: AdaptiveModel, images: torch.Tensor
+) -> None:
+    base = adaptive.skip_configs()[-1]
+    by_name = adaptive.subnet(base, example_input={"x": images})
+    with torch.no_grad():
+        assert torch.equal(by_name(images), adaptive(images, skip=base))

@@ -53,6 +53,18 @@ LIBRARIES = {
     "onnx": {"export"},
     "onnx_ir": {"export"},  # comes with onnxscript
     "onnxruntime": {"export"},
+    "diffusers": {"zoo"},
+    "monai": {"zoo"},
+    "open_clip": {"zoo"},
+    "pytorchcv": {"zoo"},
+    "rtdl_revisiting_models": {"zoo"},
+    "segmentation_models_pytorch": {"zoo"},
+    "speechbrain": {"zoo"},
+    "torch_geometric": {"zoo"},
+    "transformers": {"zoo"},
+    "ultralytics": {"zoo"},
+    "vit_pytorch": {"zoo"},
+    "x_transformers": {"zoo"},
 }
 
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -15,6 +15,8 @@ from ..plan import StagePlan
 from .code import dispatches
 from .gates import GatedGraph
 
+_MOST_EXTRA = 9  # class, distillation and register tokens beside a picture's
+
 
 class FeatureInfo(list[dict[str, Any]]):
     """What ``features`` gives, one dict a stage, with the methods of timm's ``FeatureInfo``.
@@ -79,6 +81,25 @@ def layouts(gated: GatedGraph, stages: Sequence[StagePlan]) -> tuple[Layout, ...
     size = (first[2], first[3]) if len(first) == 4 else None
     pairs = zip(gated.ends, stages, strict=True)
     return tuple(_layout(gated, end, stage.channel_dim, size) for end, stage in pairs)
+
+
+def layouts_by_shape(
+    stages: Sequence[StagePlan], given: Sequence[int] | None
+) -> tuple[Layout, ...]:
+    """The layout of each stage's output, from its shape and that of the input alone."""
+    size = (given[2], given[3]) if given is not None and len(given) == 4 else None
+    found = []
+    for stage in stages:
+        shape = (1, *stage.output_shape)
+        spatial = [n for dim, n in enumerate(shape) if dim not in (0, stage.channel_dim)]
+        reduction, extra = None, 0
+        if size is not None and len(spatial) == 2:
+            reduction = round(size[0] / spatial[0])
+        elif size is not None and len(spatial) == 1:
+            grids = ((_grid(spatial[0] - more, size), more) for more in range(_MOST_EXTRA))
+            reduction, extra = next((grid for grid in grids if grid[0]), (None, 0))
+        found.append(Layout(stage.channel_dim, len(shape), reduction, extra))
+    return tuple(found)
 
 
 def _layout(

@@ -7,7 +7,7 @@ that of the norm in the original: buffers, and no parameters.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from ..errors import ConversionError, SkipConfigError
 from ..skip import SkipConfig
-from .subnet import part_paths
+from .twins import Store
 
 _HOME = "calibrated"
 # Parts that run with such statistics lie on the root beside its registries: state dict, modes and
@@ -45,16 +45,14 @@ def configs_in(keys: Iterable[str], stages: int) -> tuple[SkipConfig, ...]:
     return tuple(dict.fromkeys(known[0] for known in found if known))
 
 
-def own_parts(
-    root: nn.Module, graph: fx.Graph, original: Mapping[str, str]
-) -> dict[str, nn.Module]:
-    """Copies of the modules that ``graph`` calls, in eval mode, by their paths in the original.
+def own_parts(root: nn.Module, paths: Iterable[tuple[str, str]]) -> dict[str, nn.Module]:
+    """Copies of modules, in eval mode, by their paths in the original.
 
     Parameters, hooks and buffers that are no running statistics are those of ``root``, and stay so
     when its own are replaced: the copies share the registries.
     """
     parts: dict[str, nn.Module] = {}
-    for path, name in part_paths(graph, original):
+    for path, name in paths:
         module = root.get_submodule(path)
         memo: dict[int, Any] = {}
         for inner in module.modules():
@@ -92,7 +90,7 @@ def install(root: nn.Module, config: str, parts: Mapping[str, nn.Module]) -> Non
             for registry in ("_buffers", "_non_persistent_buffers_set"):
                 vars(place)[registry] = vars(module)[registry]
     if home is None:
-        root.add_module(_HOME, home := nn.Module().eval())
+        root.add_module(_HOME, home := Store().eval())
     vars(root)[f"{_PARTS}{config}"] = running
     home.add_module(str(config), kept)
 
@@ -109,6 +107,18 @@ def remove(root: nn.Module, config: str) -> None:
 def installed(root: nn.Module) -> tuple[str, ...]:
     """The configs with statistics of their own."""
     return tuple(name.removeprefix(_PARTS) for name in vars(root) if name.startswith(_PARTS))
+
+
+def own_norms(root: nn.Module, config: str) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that have statistics of the own of ``config``, by their paths."""
+    for path, module in vars(root)[f"{_PARTS}{config}"].named_modules():
+        if has_statistics(module):
+            yield path, module
+
+
+def forget(root: nn.Module, config: str) -> None:
+    """Take away what ``config`` runs with, but not what the state dict knows of it."""
+    del vars(root)[f"{_PARTS}{config}"]
 
 
 def use_own(

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 
 from ..errors import ConversionError
 from ..plan import TwinNorm
 from .gates import twin_path
+
+
+class Store(nn.Module):
+    """Holds modules that the network does not call by itself.
+
+    A network that runs its children one after the other (``nn.Sequential``) passes through it.
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Give ``x`` back."""
+        return x
 
 
 def add_twins(root: nn.Module, twins: Iterable[TwinNorm]) -> None:
@@ -32,6 +44,6 @@ def add_twins(root: nn.Module, twins: Iterable[TwinNorm]) -> None:
         owner = root
         for container in containers:
             if container not in owner._modules:
-                owner.add_module(container, nn.Module().train(root.training))
+                owner.add_module(container, Store().train(root.training))
             owner = owner.get_submodule(container)
         owner.add_module(name, copy.deepcopy(root.get_submodule(twin.path)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -16,12 +16,14 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import ErrorDetails
 
 from ..choice import MeasuredTable
 from ..errors import ChoiceError
+from ..graph.handing import is_template
 from ..plan import Plan
 from .format import FORMAT_VERSION, Architecture, Description, weights_name
 from .state import listed, shown
@@ -65,14 +67,45 @@ class _Opaque(_Strict):
     reason: str
 
 
+class _HandBack(_Strict):
+    block: _Name
+    call: Annotated[int, Field(ge=0)] | None
+    result: list[Any]
+
+    @field_validator("result")
+    @classmethod
+    def _is_a_template(cls, result: list[Any]) -> list[Any]:
+        if not is_template(result):
+            raise ValueError('expected what a block hands back: ["input", name], ["tuple", ...]')
+        return result
+
+
+class _End(_Strict):
+    path: _Name
+    call: Annotated[int, Field(ge=0)] | None
+    place: tuple[str | int, ...]
+
+
 class _Plan(_Strict):
     stages: Annotated[tuple[_Stage, ...], Field(min_length=1)]
     twin_norms: tuple[_Twin, ...]
     opened: tuple[str, ...]
     opaque: tuple[_Opaque, ...] = ()
+    run: Literal["graph", "in place"] = "graph"
+    why: str = ""
+    hands_back: tuple[_HandBack, ...] = ()
+    ends: tuple[_End, ...] = ()
 
     @model_validator(mode="after")
     def _names_each_thing_once(self) -> _Plan:
+        if self.run == "in place":
+            skippable = sorted(block for stage in self.stages for block in stage.skippable)
+            if sorted(item.block for item in self.hands_back) != skippable:
+                raise ValueError("expected in hands_back each skippable block once, and no other")
+            if len(self.ends) != len(self.stages):
+                raise ValueError("expected one of ends for each stage")
+        elif self.hands_back or self.ends:
+            raise ValueError("expected hands_back and ends of what runs in place alone")
         if any(twin.stage >= len(self.stages) for twin in self.twin_norms):
             raise ValueError(f"expected twin norms of stages 0 to {len(self.stages) - 1}")
         blocks = [block for stage in self.stages for block in stage.blocks]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
+from .example import parse_example
 from .output import only_results_on_stdout, said, show, show_json
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..adaptive.model import AdaptiveModel
-    from ..measure import Parts
+    from ..measure import InputShapes, Parts
 
 
 def draw(
@@ -28,7 +29,9 @@ def draw(
         ),
     ] = None,
     input_size: options.InputSize = None,
+    input_: options.Input = None,
     arg: options.ModelArguments = None,
+    model_args: options.MoreArguments = None,
     groups: options.Groups = None,
     skippable: options.Skippable = None,
     blocks: options.Blocks = None,
@@ -36,31 +39,30 @@ def draw(
     json: options.Json = False,
 ) -> None:
     """Draw a network as its stages: mandatory and skippable blocks, and their share of the MACs."""
-    size = options.parse_input_size(input_size)
-    arguments = options.parse_arguments(arg)
+    example = parse_example(input_size, input_)
+    arguments = options.parse_arguments(arg, model_args)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
 
     from .. import measure, report  # torch, timm and the rest take a second: not for --help
     from .network import without_weights
     from .subject import subject_of
 
-    def count(network: nn.Module) -> tuple[AdaptiveModel, Parts]:
-        adaptive = subject.converted(network)
-        return adaptive, measure.parts_of(adaptive)
+    def count(network: nn.Module) -> tuple[InputShapes, AdaptiveModel, Parts]:
+        adaptive, inputs = subject.converted(network)
+        return measure.input_shapes(network, inputs), adaptive, measure.parts_of(adaptive)
 
     with only_results_on_stdout():
-        subject = subject_of(model, size, arguments, cut)
-        adaptive, parts = without_weights(subject.make, count)
-        shape = measure.example_shape(adaptive)
+        subject = subject_of(model, example, arguments, cut)
+        shapes, adaptive, parts = without_weights(subject.make, count)
         if output is not None:
             from .. import plot
 
-            figure = plot.stage_figure(subject.name, shape, adaptive.plan, parts)
+            figure = plot.stage_figure(subject.name, shapes, adaptive.plan, parts)
             plot.save_figure(figure, output)
-    document = report.stages_document(subject.name, shape, adaptive.plan, parts)
+    document = report.stages_document(subject.name, shapes, adaptive.plan, parts)
     if json:
         show_json(document | ({"files": [str(output)]} if output else {}))
     elif output is not None:
         said(f"Wrote {output}")
     else:
-        show(report.stages_view(subject.name, shape, adaptive.plan, parts))
+        show(report.stages_view(subject.name, shapes, adaptive.plan, parts))

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import CheckpointError, ExportError
 from . import options
+from .example import Example, as_example, parse_example
 from .output import only_results_on_stdout, said, show_json
 from .status import status_line
 
@@ -67,7 +68,9 @@ def export(
         ),
     ] = None,
     input_size: options.InputSize = None,
+    input_: options.Input = None,
     arg: options.ModelArguments = None,
+    model_args: options.MoreArguments = None,
     groups: options.Groups = None,
     skippable: options.Skippable = None,
     blocks: options.Blocks = None,
@@ -75,8 +78,8 @@ def export(
     json: options.Json = False,
 ) -> None:
     """Write a network as a file that runs without this library, and check it against torch."""
-    size = options.parse_input_size(input_size)
-    arguments = options.parse_arguments(arg)
+    example = parse_example(input_size, input_)
+    arguments = options.parse_arguments(arg, model_args)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
     free = _batch(batch)
     if kind not in _ENDINGS:
@@ -87,16 +90,14 @@ def export(
             "example --skip TTFF: one file for all configs is made in ONNX alone"
         )
 
-    import torch  # it and the rest take a second: not for --help
-
-    from ..export import to_onnx, to_torch
+    from ..export import to_onnx, to_torch  # torch takes a second: not for --help
 
     with only_results_on_stdout(), status_line() as observer:
         observer("making the network")
-        name, adaptive = _network(model, weights, size, arguments, cut)
+        name, adaptive = _network(model, weights, example, arguments, cut)
         target = output or Path(_file_name(name, skip) + _ENDINGS[kind])
-        example = None if size is None else torch.zeros(2, *size)
-        how: dict[str, Any] = {"example_input": example, "batch": free, "observer": observer}
+        given = as_example(example.inputs(adaptive)) if example else None
+        how: dict[str, Any] = {"example_input": given, "batch": free, "observer": observer}
         if kind == "onnx":
             made = to_onnx(adaptive, target, skip, opset=opset, **how)
         else:
@@ -114,7 +115,7 @@ def export(
 def _network(
     target: str,
     weights: Path | None,
-    size: Sequence[int] | None,
+    example: Example,
     arguments: Mapping[str, Any],
     cut: options.Cut,
 ) -> tuple[str, AdaptiveModel]:
@@ -130,7 +131,7 @@ def _network(
         run = read_run(directory, target)
         own = maker(target, {**run.arguments, **arguments})()
         return target, load(directory, model=own)
-    subject = subject_of(target, size, arguments, cut)
+    subject = subject_of(target, example, arguments, cut)
     if subject.run is not None:
         if weights is not None:
             raise CheckpointError(
@@ -138,7 +139,7 @@ def _network(
                 "its weights"
             )
         return subject.name, load(Path(target), model=subject.make())
-    adaptive = subject.converted(subject.make())
+    adaptive, _ = subject.converted(subject.make())
     if weights is not None:
         load_original(adaptive, weights)
     return subject.name, adaptive

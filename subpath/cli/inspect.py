@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import options
+from .example import parse_example
 from .output import only_results_on_stdout, show, show_json
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..measure import InputShapes
     from ..plan import Plan
 
 
 def inspect(
     model: options.Model,
     input_size: options.InputSize = None,
+    input_: options.Input = None,
     arg: options.ModelArguments = None,
+    model_args: options.MoreArguments = None,
     groups: options.Groups = None,
     skippable: options.Skippable = None,
     blocks: options.Blocks = None,
@@ -24,23 +28,24 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show stages, blocks, mandatory and skippable sub-paths, shapes and twin norms."""
-    size = options.parse_input_size(input_size)
-    arguments = options.parse_arguments(arg)
+    example = parse_example(input_size, input_)
+    arguments = options.parse_arguments(arg, model_args)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
 
     import subpath  # torch, timm and the rest take a second: not for --help
 
-    from .. import report
+    from .. import measure, report
     from ..maker import maker
-    from .network import example, without_weights
+    from .network import without_weights
 
-    def read(network: nn.Module) -> tuple[list[int], Plan]:
-        inputs = example(network, size)
-        return list(inputs.shape[1:]), subpath.plan(network, inputs, **cut.arguments())
+    def read(network: nn.Module) -> tuple[InputShapes, Plan]:
+        inputs = example.inputs(network)
+        found = subpath.plan(network, inputs, **cut.arguments())
+        return measure.input_shapes(network, inputs), found
 
     with only_results_on_stdout():
-        shape, plan = without_weights(maker(model, arguments), read)
+        shapes, plan = without_weights(maker(model, arguments), read)
     if json:
-        show_json(report.inspect_document(model, shape, plan))
+        show_json(report.inspect_document(model, shapes, plan))
     else:
-        show(report.inspect_view(model, shape, plan))
+        show(report.inspect_view(model, shapes, plan))

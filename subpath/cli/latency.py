@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import MeasureError
+from .example import as_example
 from .status import status_line
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Measuring:
             raise MeasureError("got --device cuda; expected one that torch sees here: cpu")
         with status_line() as observer:
             observer("making the network")
-            model = subject.converted(subject.make()).to(self.device)
+            model, inputs = subject.converted(subject.make())
+            model.to(self.device)
             tables = []
             for batch in self.batches:
 
@@ -107,7 +109,7 @@ class Measuring:
                 tables.append(
                     measure.latency(
                         model,
-                        torch.randn(batch, *measure.example_shape(model)),
+                        as_example(measure.of_batch(inputs, batch)),
                         every=self.every,
                         rounds=self.rounds,
                         threads=self.threads,

@@ -1,14 +1,13 @@
-"""Networks for commands that only look at them: made without weights, with an example input."""
+"""Networks for commands that only look at them: made without weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from .. import zoo
 from ..errors import MeasureError, ModelError, TraceError
 
 Result = TypeVar("Result")
@@ -26,19 +25,3 @@ def without_weights(make: Callable[[], nn.Module], use: Callable[[nn.Module], Re
         return use(model)
     except (ModelError, TraceError, MeasureError):
         return use(make())
-
-
-def example(model: nn.Module, input_size: Sequence[int] | None) -> torch.Tensor:
-    """A batch of two inputs, of the size given or the one in timm's data config.
-
-    Raises:
-        ModelError: no size is known.
-    """
-    size = input_size or zoo.input_size(model)
-    if size is None:
-        raise ModelError(
-            f"got a {type(model).__name__} whose input size is not known; expected --input-size "
-            "C,H,W, for example --input-size 3,224,224"
-        )
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    return torch.zeros(2, *size, dtype=dtype)

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import PlanError, SubpathError
+from .example import read_json
 
 MODEL_HELP = (
-    "A timm name (resnet50), or package.module:callable for a network of your own "
-    "(torchvision.models:resnet50; modules in the current directory count)."
+    "A timm name (resnet50), or package.module:callable for any other network "
+    "(torchvision.models:resnet50, transformers:BertModel; modules in the current directory count)."
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
@@ -30,7 +31,18 @@ InputSize = Annotated[
     typer.Option(
         "--input-size",
         metavar="C,H,W",
-        help="Size of one input; timm's networks know theirs.",
+        help="Size of one input; networks of timm and transformers know theirs.",
+        show_default=False,
+    ),
+]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        metavar="JSON|@FILE",
+        help="All inputs, with the batch: a shape ([2, 3, 64, 64]) or a description of a tensor "
+        '({"shape": [2, 16], "dtype": "int64", "high": 1000}), a list of these, or an object of '
+        "these by the names of the network's arguments.",
         show_default=False,
     ),
 ]
@@ -40,6 +52,16 @@ ModelArguments = Annotated[
         "--arg",
         metavar="KEY=VALUE",
         help="An argument for the network's constructor; can be repeated.",
+        show_default=False,
+    ),
+]
+MoreArguments = Annotated[
+    str | None,
+    typer.Option(
+        "--model-args",
+        metavar="JSON|@FILE",
+        help="An object with arguments for the network's constructor; for a class of transformers, "
+        "with fields of its config.",
         show_default=False,
     ),
 ]
@@ -106,41 +128,39 @@ def parse_cut(
     )
 
 
-def parse_input_size(text: str | None) -> tuple[int, ...] | None:
-    """``"3,224,224"`` as numbers.
+def parse_arguments(pairs: Sequence[str] | None, text: str | None = None) -> dict[str, Any]:
+    """``["img_size=64"]`` and ``'{"depth": 2}'`` as ``{"img_size": 64, "depth": 2}``.
+
+    Values of pairs are JSON, or else plain text.
 
     Raises:
-        SubpathError: the text is something else.
+        SubpathError: there is no ``=`` in a pair, the text is no JSON object, or both have a key.
     """
-    if text is None:
-        return None
-    words = text.replace("x", ",").split(",")
-    if not all(word.strip().isdigit() and int(word) > 0 for word in words):
-        raise SubpathError(
-            f"got --input-size {text!r}; expected positive numbers with commas between them: "
-            "channels, height and width, for example 3,224,224"
-        )
-    return tuple(int(word) for word in words)
-
-
-def parse_arguments(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """``["img_size=64"]`` as ``{"img_size": 64}``; values are JSON, or else plain text.
-
-    Raises:
-        SubpathError: there is no ``=`` in one of them.
-    """
-    arguments = {}
+    given = {} if text is None else _object(text)
+    arguments = dict(given)
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
             raise SubpathError(
                 f"got --arg {pair!r}; expected KEY=VALUE, for example --arg img_size=64"
             )
+        if key in given:
+            raise SubpathError(
+                f"got {key!r} in --model-args and in --arg; expected it in one of them"
+            )
         try:
             arguments[key] = json.loads(value)
         except json.JSONDecodeError:
             arguments[key] = value
     return arguments
+
+
+def _object(text: str) -> dict[str, Any]:
+    example = 'an object, for example {"img_size": 64}'
+    value = read_json("--model-args", text, example)
+    if not isinstance(value, dict):
+        raise SubpathError(f"got --model-args {text!r}; expected {example}")
+    return value
 
 
 def _number(word: str) -> int | float:

@@ -10,6 +10,7 @@ import typer
 
 from . import latency as timing
 from . import options
+from .example import parse_example
 from .output import only_results_on_stdout, said, show_json
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def plot(
         ),
     ] = None,
     input_size: options.InputSize = None,
+    input_: options.Input = None,
     arg: options.ModelArguments = None,
+    model_args: options.MoreArguments = None,
     groups: options.Groups = None,
     skippable: options.Skippable = None,
     blocks: options.Blocks = None,
@@ -52,8 +55,8 @@ def plot(
 
     The costs are multiply-adds and, if it is measured now or was saved in the directory, latency.
     """
-    size = options.parse_input_size(input_size)
-    arguments = options.parse_arguments(arg)
+    example = parse_example(input_size, input_)
+    arguments = options.parse_arguments(arg, model_args)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
     batches = None if batch is None else [batch]
     measuring = timing.parse_measuring(
@@ -64,7 +67,7 @@ def plot(
     from .subject import subject_of
 
     with only_results_on_stdout():
-        subject = subject_of(model, size, arguments, cut)
+        subject = subject_of(model, example, arguments, cut)
         table = _known(subject, measuring)
         figure = pictures.curve_figure(pictures.panels_of(table), subject.name)
         files = _files(output, Path(model), subject)
@@ -82,7 +85,8 @@ def _known(subject: Subject, measuring: timing.Measuring | None) -> MeasuredTabl
     from .network import without_weights
 
     def count(network: nn.Module) -> MacTable:
-        return measure.count_macs(subject.converted(network))
+        adaptive, _ = subject.converted(network)
+        return measure.count_macs(adaptive)
 
     macs = without_weights(subject.make, count)
     top1 = subject.run.top1 if subject.run else None

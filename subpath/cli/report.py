@@ -11,13 +11,14 @@ import typer
 from ..errors import CheckpointError, MeasureError, PlanError
 from . import latency as timing
 from . import options
+from .example import Example, parse_example
 from .output import only_results_on_stdout, said, show, show_json
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..adaptive.model import AdaptiveModel
-    from ..measure import LatencyTable, MacTable, Parts
+    from ..measure import InputShapes, LatencyTable, MacTable, Parts
     from .subject import Subject
 
 
@@ -36,7 +37,9 @@ def report(
         bool, typer.Option("--all", help="List every skip config, also if there are many.")
     ] = False,
     input_size: options.InputSize = None,
+    input_: options.Input = None,
     arg: options.ModelArguments = None,
+    model_args: options.MoreArguments = None,
     groups: options.Groups = None,
     skippable: options.Skippable = None,
     blocks: options.Blocks = None,
@@ -67,8 +70,8 @@ def report(
     json: options.Json = False,
 ) -> None:
     """Show GMACs, parameters, accuracy and latency of each skip config."""
-    size = options.parse_input_size(input_size)
-    arguments = options.parse_arguments(arg)
+    example = parse_example(input_size, input_)
+    arguments = options.parse_arguments(arg, model_args)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)
     measuring = timing.parse_measuring(
         latency, batch, threads, device, precision, compiled, runtime, rounds, measure_all
@@ -79,25 +82,27 @@ def report(
     from .network import without_weights
     from .run_directory import save_measured
 
-    def count(network: nn.Module) -> tuple[AdaptiveModel, MacTable, Parts | None]:
-        adaptive = subject.converted(network)
+    def count(network: nn.Module) -> tuple[InputShapes, AdaptiveModel, MacTable, Parts | None]:
+        adaptive, inputs = subject.converted(network)
+        shapes = measure.input_shapes(network, inputs)
         if weights is not None and subject.run is None:
             checkpoint.load_original(adaptive, weights)
         useful = measure.useful_configs(len(adaptive.stages))
         macs = measure.count_macs(adaptive, skips=None if every or save else useful)
-        return adaptive, macs, measure.parts_of(adaptive) if html is not None else None
+        parts = measure.parts_of(adaptive) if html is not None else None
+        return shapes, adaptive, macs, parts
 
     with only_results_on_stdout():
-        subject = _subject(model, weights, size, arguments, cut)
+        subject = _subject(model, weights, example, arguments, cut)
         run = subject.run
         if save and (run is None or (measuring is not None and len(measuring.batches) > 1)):
             raise MeasureError(
                 "got --save; expected a run's directory to keep the figures in, and one batch size"
             )
         if weights is not None and run is None:
-            adaptive, macs, parts = count(subject.make())
+            shapes, adaptive, macs, parts = count(subject.make())
         else:
-            adaptive, macs, parts = without_weights(subject.make, count)
+            shapes, adaptive, macs, parts = without_weights(subject.make, count)
         latencies = measuring.tables(subject) if measuring else []
         if save and run is not None:
             save_measured(run, _measured(macs, latencies, subject))
@@ -108,11 +113,11 @@ def report(
         for entry in macs.configs
         if entry.skip in listed
     ]
-    shape, plan = macs.input_shapes[0][1:], adaptive.plan
+    plan = adaptive.plan
     if html is not None and parts is not None:
-        text = views.page(subject.name, shape, plan, parts, rows, macs.uncounted, latencies)
+        text = views.page(subject.name, shapes, plan, parts, rows, macs.uncounted, latencies)
         _write(html, text)
-    told = (subject.name, shape, plan, rows, macs.uncounted, latencies)
+    told = (subject.name, shapes, plan, rows, macs.uncounted, latencies)
     if json:
         written = {"files": [str(html)]} if html else {}
         show_json(views.report_document(*told) | written)
@@ -125,7 +130,7 @@ def report(
 def _subject(
     model: str,
     weights: Path | None,
-    size: Sequence[int] | None,
+    example: Example,
     arguments: dict[str, Any],
     cut: options.Cut,
 ) -> Subject:
@@ -134,12 +139,12 @@ def _subject(
     from .subject import Subject, subject_of
 
     if weights is None:
-        return subject_of(model, size, arguments, cut)
+        return subject_of(model, example, arguments, cut)
     if not weights.exists():
         raise CheckpointError(f"got --weights {weights}, which is not there")
     directory = run_directory(weights)
     if directory is None:
-        return Subject(model, maker(model, arguments), cut.arguments(), size)
+        return Subject(model, maker(model, arguments), cut.arguments(), example)
     run = read_run(directory, model)
     if cut != options.Cut():
         raise PlanError(
@@ -147,7 +152,7 @@ def _subject(
             "which says how its network is cut"
         )
     make = maker(model, {**run.arguments, **arguments})
-    return Subject(model, make, {"plan": run.plan}, size or run.input_size, run)
+    return Subject(model, make, {"plan": run.plan}, example or Example(run.input_size), run)
 
 
 def _measured(macs: MacTable, latencies: Sequence[LatencyTable], subject: Subject) -> Any:

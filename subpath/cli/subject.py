@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, PlanError
+from .example import Example
 from .options import Cut
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..adaptive.model import AdaptiveModel
+    from ..graph.inputs import Inputs
     from .run_directory import Run
 
 
@@ -26,27 +28,25 @@ class Subject:
         name: of the network.
         make: makes the original.
         how: to cut it, as arguments of ``convert``.
-        input_size: of one input; ``None`` if timm knows it.
+        example: the inputs to look at it with, as far as they were said.
         run: what is known of it, if it was fine-tuned or saved.
     """
 
     name: str
     make: Callable[[], nn.Module]
     how: Mapping[str, Any]
-    input_size: Sequence[int] | None
+    example: Example
     run: Run | None = None
 
-    def converted(self, network: nn.Module) -> AdaptiveModel:
-        """A network that :attr:`make` made, converted."""
+    def converted(self, network: nn.Module) -> tuple[AdaptiveModel, Inputs]:
+        """A network that :attr:`make` made, converted, and the inputs that it was read with."""
         from ..convert import convert
-        from .network import example
 
-        return convert(network.eval(), example(network, self.input_size), **self.how)
+        inputs = self.example.inputs(network)
+        return convert(network.eval(), inputs, **self.how), inputs
 
 
-def subject_of(
-    target: str, input_size: Sequence[int] | None, arguments: Mapping[str, Any], cut: Cut
-) -> Subject:
+def subject_of(target: str, example: Example, arguments: Mapping[str, Any], cut: Cut) -> Subject:
     """The network called ``target``, or that of the directory ``target``.
 
     Raises:
@@ -63,7 +63,7 @@ def subject_of(
                 f"got {target}, which is no directory; expected a model's name, "
                 "package.module:callable, or a directory that `subpath finetune` wrote"
             )
-        return Subject(target, maker(target, arguments), cut.arguments(), input_size)
+        return Subject(target, maker(target, arguments), cut.arguments(), example)
     made = read_description(Path(target)).architecture
     if made is None or not made.is_timm:  # no module is imported because a file names it
         raise CheckpointError(
@@ -78,4 +78,4 @@ def subject_of(
         )
     run = read_run(Path(target), made.name)
     make = maker(made.name, {**run.arguments, **arguments})
-    return Subject(made.name, make, {"plan": run.plan}, input_size or run.input_size, run)
+    return Subject(made.name, make, {"plan": run.plan}, example or Example(run.input_size), run)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..adaptive.gates import GatedGraph
+from ..adaptive.graph_model import GraphModel
 from ..adaptive.model import AdaptiveModel
 from ..errors import ExportError, SubpathError
 
@@ -30,7 +31,7 @@ class Source:
         free: whether the batch stays free.
     """
 
-    model: AdaptiveModel
+    model: GraphModel
     inputs: tuple[torch.Tensor, ...]
     names: tuple[str, ...]
     gated: GatedGraph
@@ -53,6 +54,13 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
     Raises:
         ExportError: the model cannot be exported as it is.
     """
+    if not isinstance(model, GraphModel):
+        raise ExportError(
+            f"got a {type(model).__name__} that runs in place, whose forward decides in Python; "
+            "expected a network with a graph, from which such a file is written. Export one "
+            "depth: torch.export.export(model.subnet(skip), args, kwargs). It runs in place "
+            f"because: {model.plan.why}"
+        )
     if model.training:
         raise ExportError(
             "got a model in train mode; expected eval mode, as dropout and batch statistics have "

@@ -44,7 +44,8 @@ class TwoPasses(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """The layer of a weight, for layer-wise learning rates; a twin is in its original's."""
-        matcher = self.student.group_matcher(coarse=coarse)
+        student: Any = self.student
+        matcher = student.group_matcher(coarse=coarse)
         layers = group_parameters(UnderOriginalNames(self.student), matcher, reverse=True)
         last = max(layers.values())
         return lambda name: layers.get(original_name(name.removeprefix("student.")), last)

@@ -162,8 +162,10 @@ def real_copy(
     """
     memo: dict[int, Any] = {}
     for tensor in _tensors(module):
-        made = torch.ones if fill is None or not tensor.is_floating_point() else fill
-        real = made(tensor.shape).to("cpu", tensor.dtype)
+        if fill is None or not tensor.is_floating_point():
+            real = torch.ones(tensor.shape, dtype=tensor.dtype, device="cpu")
+        else:
+            real = fill(tensor.shape).to("cpu", tensor.dtype)
         memo[id(tensor)] = nn.Parameter(real) if isinstance(tensor, nn.Parameter) else real
     return copy.deepcopy(module, memo)
 

@@ -27,7 +27,7 @@ def shape_copy(model: nn.Module) -> nn.Module:
         for value in vars(module).values():
             if not _is_plain(value):
                 for tensor in tensors_in(value):
-                    memo[id(tensor)] = _to_meta(tensor)
+                    memo[id(tensor)] = to_meta(tensor)
     return without_hooks(deep_copy(model, memo))
 
 
@@ -43,7 +43,7 @@ def deep_copy(model: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module
 
 def on_meta(values: Any) -> Any:
     """The same nested tuples, lists and dicts with tensors that have no data."""
-    return tree_map_only(torch.Tensor, _to_meta, values)
+    return tree_map_only(torch.Tensor, to_meta, values)
 
 
 def without_hooks(copied: nn.Module) -> nn.Module:
@@ -54,7 +54,8 @@ def without_hooks(copied: nn.Module) -> nn.Module:
     return copied
 
 
-def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
+def to_meta(tensor: torch.Tensor) -> torch.Tensor:
+    """The same shape and type without data."""
     if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.layout is torch.strided:
         form = tensor.size(), tensor.stride()  # empty_like is slower on the meta device
         meta = torch.empty_strided(*form, dtype=tensor.dtype, device="meta")

@@ -31,6 +31,7 @@ class Fact:
         writes: storages that the node wrote into, of tensors that existed before it.
         macs: multiply-adds of its matrix products and convolutions, by torch's own formulas.
         value: the value itself where it holds no tensor (sizes, flags); else ``None``.
+        floating: whether it holds numbers with fractions, not just indices or flags.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -38,6 +39,7 @@ class Fact:
     writes: frozenset[int] = frozenset()
     macs: int = 0
     value: Any = field(default=None, compare=False)
+    floating: bool = True
 
     @property
     def is_flow(self) -> bool:
@@ -51,6 +53,30 @@ class Fact:
 
 
 Facts = Mapping[fx.Node, Fact]
+
+
+def fact_of(value: Any, writes: frozenset[int], macs: int) -> Fact:
+    """The fact of a node that gave ``value``."""
+    tensors = tuple(tensors_in(value))
+    return Fact(
+        shapes=tuple(tuple(tensor.shape) for tensor in tensors),
+        storages=tuple(storage_of(tensor) for tensor in tensors),
+        writes=writes,
+        macs=macs,
+        value=None if tensors else value,
+        floating=any(t.is_floating_point() or t.is_complex() for t in tensors),
+    )
+
+
+def flops(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int:
+    """What one operator costs, by ``torch.utils.flop_counter`` (two for each multiply-add)."""
+    packet = func._overloadpacket
+    if packet is _CPU_ATTENTION:  # no formula of its own (pytorch #195460)
+        query, key, value = (tensor.shape for tensor in args[:3])
+        return int(sdpa_flop_count(query, key, value))
+    if packet in flop_registry:
+        return int(flop_registry[packet](*args, **kwargs, out_val=result))
+    return 0
 
 
 def propagate(
@@ -111,14 +137,8 @@ class _Recorder(fx.Interpreter):
         counted = self.counter.flops
         result = super().run_node(n)
         self.kept.append(result)
-        tensors = tuple(tensors_in(result))
-        self.facts[n] = Fact(
-            shapes=tuple(tuple(t.shape) for t in tensors),
-            storages=tuple(storage_of(t) for t in tensors),
-            writes=frozenset(storage_of(t) for t, version in before if t._version != version),
-            macs=(self.counter.flops - counted) // 2,
-            value=None if tensors else result,
-        )
+        writes = frozenset(storage_of(t) for t, version in before if t._version != version)
+        self.facts[n] = fact_of(result, writes, (self.counter.flops - counted) // 2)
         return result
 
 
@@ -130,8 +150,6 @@ def _own_lists(value: Any) -> Any:
 
 
 class _MacCounter(Quickly):
-    """Counts with the formulas of ``torch.utils.flop_counter`` (two per multiply-add)."""
-
     def __init__(self) -> None:
         super().__init__()
         self.flops = 0
@@ -140,10 +158,5 @@ class _MacCounter(Quickly):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        packet = func._overloadpacket
-        if packet is _CPU_ATTENTION:  # no formula of its own (pytorch #195460)
-            query, key, value = (tensor.shape for tensor in args[:3])
-            self.flops += sdpa_flop_count(query, key, value)
-        elif packet in flop_registry:
-            self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=result)
+        self.flops += flops(func, args, kwargs or {}, result)
         return result

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils._pytree import tree_map_only
+
+from .tensors import tensors_in
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,14 @@ class Inputs:
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """All tensors in them, in order."""
+        return tensors_in((self.args, dict(self.kwargs)))
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+        """The same inputs with ``function`` of each tensor in its place."""
+        return Inputs(*tree_map_only(torch.Tensor, function, (self.args, dict(self.kwargs))))
 
 
 def as_inputs(model: nn.Module, given: Any) -> Inputs:
@@ -48,3 +60,15 @@ def _takes(model: nn.Module, names: Mapping[Any, Any]) -> bool:
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = names.keys() & by_name
     return names.keys() <= by_name or (any_name and bool(known))
+
+
+def in_order(model: nn.Module, inputs: Inputs) -> tuple[Any, ...] | None:
+    """The inputs as positional ones; ``None`` if there are gaps between those given by name."""
+    args, left = list(inputs.args), dict(inputs.kwargs)
+    for parameter in list(inspect.signature(model.forward).parameters.values())[len(args) :]:
+        if not left or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+            break
+        if parameter.name not in left:
+            return None
+        args.append(left.pop(parameter.name))
+    return None if left else tuple(args)

@@ -1,4 +1,4 @@
-"""Read a network: trace everything that can be opened, and find out which modules are norms."""
+"""Read a network, in one of two ways, and find out which of its modules are norms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import nn
 
 from .behaviour import is_normalisation
 from .calls import CallTree
+from .inputs import Inputs
+from .record import record
 from .residual import ResidualGraph
 from .trace import is_torch_layer, trace
 
@@ -37,14 +39,36 @@ def read(
     Raises:
         TraceError: the model's own forward cannot be traced or run.
     """
-    modules = dict(model.named_modules())
-    norms = frozenset(path for path, module in modules.items() if path and is_normalisation(module))
+    norms = _norms(model)
 
     def is_leaf(path: str, module: nn.Module) -> bool:
         return path in norms or is_torch_layer(module)
 
     traced = trace(model, inputs, is_leaf, opaque_functions)
-    return Reading(CallTree(ResidualGraph(traced, modules)), norms)
+    return Reading(CallTree(ResidualGraph(traced, dict(model.named_modules()))), norms)
+
+
+def read_run(model: nn.Module, inputs: Inputs) -> Reading:
+    """Run a copy of ``model`` once and write down what it does.
+
+    Torch's own layers are opened too where they hold several others (``nn.TransformerEncoder``).
+
+    Raises:
+        TraceError: the model does not run on these inputs.
+    """
+    norms = _norms(model)
+
+    def is_leaf(path: str, module: nn.Module) -> bool:
+        several = len(list(module.children())) > 1
+        return path in norms or (is_torch_layer(module) and not several)
+
+    recorded = record(model, inputs, is_leaf)
+    return Reading(CallTree(ResidualGraph(recorded, dict(model.named_modules()))), norms)
+
+
+def _norms(model: nn.Module) -> frozenset[str]:
+    modules = model.named_modules()
+    return frozenset(path for path, module in modules if path and is_normalisation(module))
 
 
 def read_opened(

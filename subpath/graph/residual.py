@@ -13,18 +13,28 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import networkx as nx
 import torch
 from torch import fx, nn
 
-from .behaviour import Traits, same_function, traits
+from .behaviour import Traits, is_normalisation, same_function, traits
 from .movement import Movement, numbered
 from .trace import TracedGraph
 
 SOURCE = "input"
+_aten = torch.ops.aten  # what a recorded run is made of
 _ADDS = {operator.add, operator.iadd, torch.add, "add", "add_", "__add__", "__iadd__"}
+_ADDS |= {_aten.add.Tensor, _aten.add_.Tensor}
+# The first operand less, or plus, something: x - f(x), x + a * b.
+_CHANGES = {operator.sub, operator.isub, torch.sub, torch.subtract, "sub", "sub_", "subtract"}
+_CHANGES |= {_aten.sub.Tensor, _aten.sub_.Tensor}
+_CHANGES |= {torch.addcmul, "addcmul", "addcmul_", _aten.addcmul.default, _aten.addcmul_.default}
+# (1 - w) * x + w * y for a constant w.
+_MIXTURES = {torch.lerp, "lerp", "lerp_", _aten.lerp.Scalar, _aten.lerp_.Scalar}
 _PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
+_PRODUCTS |= {_aten.mul.Tensor, _aten.mul_.Tensor}
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class Path:
 
 
 class ResidualGraph:
-    """The data flow of a traced model and the residual units in it."""
+    """The data flow of a network that was read, and the residual units in it."""
 
     def __init__(self, traced: TracedGraph, modules: Mapping[str, nn.Module]) -> None:
         self.traced = traced
@@ -81,6 +91,7 @@ class ResidualGraph:
         self.order = {node: i for i, node in enumerate(traced.graph.nodes)}
         self._movement = Movement(traced.facts, self.modules)
         self._traits: dict[fx.Node, Traits] = {}
+        self._norms: dict[object, bool] = {}
         self.units: dict[fx.Node, Unit] = {}
         for node, fork in self.dominators.items():
             if (unit := self._find_unit(node, fork)) is not None:
@@ -90,18 +101,32 @@ class ResidualGraph:
     def flow(self) -> nx.DiGraph:
         """Nodes whose tensors depend on the input's tensors; ``SOURCE`` leads to all inputs.
 
-        Parameters, sizes, and tables made from them are context, not flow.
+        Parameters, sizes, and tables made from them are context, not flow. So are integers and
+        flags that are handed in (masks, positions) until they look something up in a learned table.
         """
         flow = nx.DiGraph()
         flow.add_node(SOURCE)
+        places: set[fx.Node] = set()  # integers and flags that are handed in, and what they make
         for node in self.traced.graph.nodes:
             if node.op == "output" or not self.traced.facts[node].is_flow:
                 continue
             parents = [p for p in node.all_input_nodes if p in flow]
             if node.op == "placeholder":
-                parents = [SOURCE]
+                if self.traced.facts[node].floating:
+                    parents = [SOURCE]
+                else:
+                    places.add(node)
+            elif not parents and places.intersection(node.all_input_nodes):
+                if self._looks_up(node):
+                    parents = [SOURCE]
+                else:
+                    places.add(node)
             flow.add_edges_from((parent, node) for parent in parents)
         return flow
+
+    def _looks_up(self, node: fx.Node) -> bool:
+        """Whether ``node`` takes rows of a learned table."""
+        return self.traced.facts[node].floating and bool(self._parameters(node))
 
     @cached_property
     def dominators(self) -> dict[fx.Node, fx.Node]:
@@ -123,11 +148,20 @@ class ResidualGraph:
         return any(self.operands(node) is not None for node in nodes)
 
     def operands(self, node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
-        """The two operands, if ``node`` adds two tensors of the flow that have its own shape."""
-        if node.target not in _ADDS:
+        """The two operands, if ``node`` adds two tensors of the flow that have its own shape.
+
+        Also if it subtracts one from the other, or mixes them in constant shares.
+        """
+        if node.target in _MIXTURES:
+            terms: tuple[Any, ...] = node.args[:2]
+        elif node.target in _ADDS or node.target in _CHANGES:
+            named = (node.kwargs[key] for key in ("input", "other") if key in node.kwargs)
+            terms = (*node.args, *named)
+        else:
             return None
-        named = (node.kwargs[key] for key in ("input", "other") if key in node.kwargs)
-        terms = (*node.args, *named)
+        if len(terms) == 3:  # x + a * b: of the two that are multiplied, the one that flows
+            product = [term for term in terms[1:] if term in self.flow]
+            terms = (terms[0], *product[-1:])
         if len(terms) != 2:
             return None
         left, right = terms
@@ -147,9 +181,9 @@ class ResidualGraph:
         found: set[fx.Node] = set()
         for node in inside:
             operands = None if node in self.units else self.operands(node)
-            if operands is None:
+            fork = self.dominators.get(node)
+            if operands is None or fork is None:
                 continue
-            fork = self.dominators[node]
             sides = [self._between(fork, side) for side in operands]
             weights = [self._weight_layers(side) for side in sides]
             if min(weights) == 1 < max(weights):
@@ -178,9 +212,11 @@ class ResidualGraph:
             return list(self.modules[str(node.target)].parameters())
         found = []
         for parent in node.all_input_nodes:
+            if parent.target is _aten.t.default:  # as an operator gets the matrix of a linear layer
+                (parent,) = parent.all_input_nodes
             if parent.op == "get_attr":
                 owner, _, name = str(parent.target).rpartition(".")
-                value = getattr(self.modules[owner], name, None)
+                value = getattr(self.modules.get(owner), name, None)
                 found += [value] if isinstance(value, nn.Parameter) else []
         return found
 
@@ -207,6 +243,8 @@ class ResidualGraph:
             return None
         others = [n for n in trail.steps if n not in units and not self._is_plain(n)]
         exact = all(self._leaves_alone(other, trail.start) for other in others)
+        if not exact and any(self._is_norm(other) for other in others):
+            return None
         return Path(end, trail.start, trail.steps, closed, exact)
 
     def spine(self, end: fx.Node, inside: frozenset[fx.Node]) -> Path | None:
@@ -240,12 +278,36 @@ class ResidualGraph:
             operands = None if node in units else self.operands(node)
             if operands is None:
                 continue
-            trails = [self._trail(side, inside.__contains__, units) for side in operands]
-            found = [trail for trail in trails if trail is not None]
+            left, right = operands
+            found = []
+            for side, other in ((left, right), (right, left)):
+                trail = self._as_far_back(side, inside, units)
+                if trail is not None and self._is_shared(trail.start, other, inside):
+                    found.append((side, trail.start))
             if len(found) == 1:
-                unit = _as_unit(node, operands, found[0].end, found[0].start)
+                unit = _as_unit(node, operands, *found[0])
                 units |= {node: unit} if unit is not None else {}
         return units
+
+    def _as_far_back(
+        self, end: fx.Node, inside: frozenset[fx.Node], units: Mapping[fx.Node, Unit]
+    ) -> _Trail | None:
+        def goes_on(step: fx.Node) -> bool:
+            return step in inside and self._sources(step, units, activations=False) is not None
+
+        return self._trail(end, goes_on, units)
+
+    def _is_shared(self, start: fx.Node, other: fx.Node, inside: frozenset[fx.Node]) -> bool:
+        """Whether ``start`` comes from outside, or ``other`` is made of it."""
+        todo, seen = [other], set()
+        while start in inside and todo:
+            node = todo.pop()
+            if node is start:
+                return True
+            if node in inside and node not in seen:
+                seen.add(node)
+                todo.extend(node.all_input_nodes)
+        return start not in inside
 
     def _find_unit(self, node: fx.Node, fork: fx.Node) -> Unit | None:
         """The unit that ends at ``node``, if one operand alone is ``fork`` by an identity path."""
@@ -301,10 +363,19 @@ class ResidualGraph:
         if not parents or not all(parent in self.flow for parent in parents):
             return parents[:1] if self._is_scale(node) else None
         passes = self._is_plain(node) or self._is_scale(node)
-        return parents if passes or (activations and self._traits_of(node).activation) else None
+        if passes or (activations and (self._traits_of(node).activation or self._is_norm(node))):
+            return parents
+        return None
 
     def _is_plain(self, node: fx.Node) -> bool:
         return self._traits_of(node).identity or self._moves(node)
+
+    def _is_norm(self, node: fx.Node) -> bool:
+        if node.op != "call_module":
+            return False
+        if node.target not in self._norms:
+            self._norms[node.target] = is_normalisation(self.modules[str(node.target)])
+        return self._norms[node.target]
 
     def _moves(self, node: fx.Node) -> bool:
         return not self._traits_of(node).pointwise and self._movement.is_one(node)
@@ -323,7 +394,8 @@ class ResidualGraph:
                 sources = self._sources(step, units, activations=True)
                 assert sources is not None
                 elements[step] = elements[sources[0]]
-        return torch.equal(elements[trail.end], numbers)
+        end = elements[trail.end]
+        return isinstance(end, torch.Tensor) and torch.equal(end, numbers)
 
     def _is_scale(self, node: fx.Node) -> bool:
         """Whether ``node`` multiplies the flow by a number or a learned vector."""
@@ -340,14 +412,20 @@ class ResidualGraph:
             self._traits[node] = traits(node, self.modules)
         return self._traits[node]
 
-    def _leaves_alone(self, activation: fx.Node, start: fx.Node) -> bool:
-        """Whether ``start`` came out of the same idempotent activation."""
-        if not self._traits_of(activation).idempotent:
+    def _leaves_alone(self, last: fx.Node, start: fx.Node) -> bool:
+        """Whether ``start`` came out of the same idempotent activation, or out of a norm.
+
+        A norm of what is normalised changes no more than the scale and the shift that it learned.
+        """
+        norm = self._is_norm(last)
+        if not norm and not self._traits_of(last).idempotent:
             return False
         node: fx.Node | None = start
         while node is not None and node not in self.units:
+            if norm and self._is_norm(node):
+                return True
             if self._traits_of(node).activation:
-                return same_function(activation, node, self.modules)
+                return not norm and same_function(last, node, self.modules)
             sources = self._sources(node, self.units, activations=False)
             node = sources[0] if sources is not None and len(sources) == 1 else None
         return False
@@ -365,8 +443,12 @@ class _Trail:
 def _as_unit(
     add: fx.Node, operands: tuple[fx.Node, fx.Node], shortcut: fx.Node, fork: fx.Node
 ) -> Unit | None:
-    """The unit with that shortcut; none if the add scales it (``alpha`` applies to the second)."""
-    if add.kwargs.get("alpha", 1) != 1 and shortcut is operands[1]:
+    """The unit with that shortcut; none if the add scales it or takes it from the other.
+
+    ``alpha`` applies to the second operand, as the minus does.
+    """
+    second = shortcut is operands[1]
+    if second and (add.kwargs.get("alpha", 1) != 1 or add.target in _CHANGES):
         return None
-    branch = operands[1] if shortcut is operands[0] else operands[0]
+    branch = operands[0] if second else operands[1]
     return Unit(add, shortcut, branch, fork)

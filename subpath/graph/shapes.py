@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .tensors import storage_of, tensors_in
@@ -33,6 +34,15 @@ class Quickly(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         return run(func, args, kwargs or {})
+
+
+class NoFastPath(TorchFunctionMode):
+    """Changes nothing; while a mode is on, torch's transformer layers do not fuse into one call."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return func(*args, **(kwargs or {}))
 
 
 def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

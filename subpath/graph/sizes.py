@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from .shapes import Quickly
+
 _ASK_FOR_SIZES = {"size", "shape", "dim", "ndim", "ndimension", "numel", "nelement"}
 _NUMBERS = (bool, int, float)
 
@@ -72,7 +74,7 @@ class Sizes:
 
     def _run(self, node: fx.Node) -> Any:
         todo = [node]
-        with torch.device("meta"), torch.no_grad():
+        with torch.device("meta"), torch.no_grad(), Quickly():
             while todo:
                 current = todo[-1]
                 missing = [p for p in current.all_input_nodes if p not in self._values]

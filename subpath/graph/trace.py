@@ -12,7 +12,8 @@ import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from ..errors import TraceError
 from .copies import on_meta, shape_copy
 from .facts import Fact, propagate
 from .sizes import Sizes
+from .tensors import Place
 
 # While it traces, torch.fx replaces how every module of the process is called: one at a time, and
 # what other threads run meanwhile is none of its business.
@@ -38,8 +40,24 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Handed:
+    """What went in and out of one call in a concrete run.
+
+    Attributes:
+        given: each value inside the arguments with its place (the argument's name, then keys):
+            the node of a tensor, any other value itself.
+        result: what the call gave.
+        nodes: the node of each tensor in it, by ``id``.
+    """
+
+    given: tuple[tuple[Place, Any], ...]
+    result: Any
+    nodes: Mapping[int, fx.Node]
+
+
+@dataclass(frozen=True)
 class TracedGraph:
-    """A traced model.
+    """A network that was read: traced with torch.fx, or recorded in a concrete run.
 
     Attributes:
         graph: straight-line torch.fx graph; ``call_module`` targets are paths in the model.
@@ -50,6 +68,7 @@ class TracedGraph:
         opaque: modules that could not be opened, with the reason.
         by_size: whether a forward that was opened decided by sizes: then the graph holds for
             inputs of the example's shapes alone.
+        handed: of a concrete run, what each opened call was given and gave.
     """
 
     graph: fx.Graph
@@ -58,6 +77,7 @@ class TracedGraph:
     constants: Mapping[str, torch.Tensor]
     opaque: Mapping[str, str]
     by_size: bool
+    handed: Mapping[Call, Handed] = field(default_factory=dict)
 
     @property
     def opened(self) -> frozenset[str]:
@@ -97,6 +117,7 @@ def trace(
     try:
         with (
             _TRACING,
+            _own_backward_kept(),
             torch.device("cpu"),
         ):  # tensors that a forward makes from numbers alone are real
             graph = tracer.trace(copy)
@@ -125,6 +146,23 @@ def trace(
         ) from error
     by_size = bool(tracer.decisions)
     return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque, by_size)
+
+
+@contextmanager
+def _own_backward_kept() -> Iterator[None]:
+    """Let no ``autograd.Function`` be traced through: the graph would lose its backward pass."""
+    apply = vars(torch.autograd.Function)["apply"]
+
+    def checked(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, fx.Proxy) for value in (*args, *kwargs.values())):
+            raise TraceError(f"got {cls.__name__}, which has a backward pass of its own")
+        return apply.__func__(cls, *args, **kwargs)
+
+    torch.autograd.Function.apply = classmethod(checked)
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = apply
 
 
 def _constants(
@@ -283,6 +321,8 @@ class _Tracer(fx.Tracer):
     def create_arg(self, a: Any) -> Any:
         if type(a) is OrderedDict:  # torch.fx would make a plain dict of it
             return self.create_proxy("call_function", OrderedDict, ([*a.items()],), {}).node
+        if isinstance(a, dict) and type(a) is not dict:
+            raise TraceError(f"got a {type(a).__name__}, which a graph would make a dict of")
         return super().create_arg(a)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from .configs import useful_configs
 from .count import Count, count
+from .inputs import InputShapes, input_shapes, of_batch, shapes_as_document, shapes_in_words
 from .latency import latency
 from .latency_table import ConfigLatency, LatencyTable
 from .macs import ConfigMacs, MacTable, count_macs, example_shape
@@ -12,6 +13,7 @@ __all__ = [
     "ConfigLatency",
     "ConfigMacs",
     "Count",
+    "InputShapes",
     "LatencyTable",
     "MacTable",
     "Part",
@@ -19,9 +21,13 @@ __all__ = [
     "count",
     "count_macs",
     "example_shape",
+    "input_shapes",
     "latency",
     "measured_table",
+    "of_batch",
     "parts_of",
+    "shapes_as_document",
+    "shapes_in_words",
     "useful_configs",
     "with_saved_latency",
 ]

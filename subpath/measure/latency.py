@@ -11,11 +11,11 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from ..adaptive.model import AdaptiveModel
 from ..choice import Conditions
 from ..errors import MeasureError
+from ..graph.inputs import Inputs
 from ..skip import SkipConfig
 from .device import PRECISIONS, device_name, device_of, precision_of, using_threads
 from .in_onnxruntime import onnx_sides
@@ -83,7 +83,7 @@ def latency(
             if runtime == "torch":
                 sides = _sides(subject, inputs, chosen, compiled)
             else:
-                sides = onnx_sides(subject, inputs, chosen, observer)
+                sides = onnx_sides(subject, inputs.args, chosen, observer)
             times = _timed(sides, rounds, device, observer)
             memory = _peak_memory(sides, device)
     finally:
@@ -96,7 +96,7 @@ def latency(
             batch=_batch(inputs),
             runtime=f"{runtime} {version(runtime)}{', compiled' if compiled else ''}",
         ),
-        input_shapes=tuple(tuple(x.shape) for x in inputs if isinstance(x, torch.Tensor)),
+        input_shapes=tuple(tuple(x.shape) for x in inputs.tensors()),
         rounds=len(times[configs[0]]),
         configs=summarise(configs, times, memory),
     )
@@ -164,21 +164,18 @@ def _alone(stage: int, stages: int) -> SkipConfig:
     return SkipConfig("F" * stage + "T" + "F" * (stages - stage - 1))
 
 
-def _inputs(
-    model: AdaptiveModel, given: Any, device: torch.device, dtype: torch.dtype
-) -> tuple[Any, ...]:
+def _inputs(model: AdaptiveModel, given: Any, device: torch.device, dtype: torch.dtype) -> Inputs:
     def place(x: torch.Tensor) -> torch.Tensor:
         if x.is_meta:
             one = (1, *x.shape[1:])
             x = torch.randn(one) if x.is_floating_point() else torch.zeros(one, dtype=x.dtype)
         return x.to(device, dtype if x.is_floating_point() else x.dtype)
 
-    placed: tuple[Any, ...] = tree_map_only(torch.Tensor, place, model._example_inputs(given))
-    return placed
+    return model._example(given).map(place)
 
 
-def _batch(inputs: tuple[Any, ...]) -> int:
-    return next((len(x) for x in inputs if isinstance(x, torch.Tensor) and x.ndim), 1)
+def _batch(inputs: Inputs) -> int:
+    return next((len(x) for x in inputs.tensors() if x.ndim), 1)
 
 
 def _without_gradients(compiled: bool) -> AbstractContextManager[Any]:
@@ -187,12 +184,14 @@ def _without_gradients(compiled: bool) -> AbstractContextManager[Any]:
 
 
 def _sides(
-    model: AdaptiveModel, inputs: tuple[Any, ...], configs: Sequence[SkipConfig], compiled: bool
+    model: AdaptiveModel, inputs: Inputs, configs: Sequence[SkipConfig], compiled: bool
 ) -> Sides:
     if not compiled:
-        return {skip: partial(model, *inputs, skip=skip) for skip in configs}
+        return {skip: partial(model, *inputs.args, skip=skip, **inputs.kwargs) for skip in configs}
     return {
-        skip: partial(torch.compile(model.subnet(skip, example_input=inputs)), *inputs)
+        skip: partial(
+            torch.compile(model.subnet(skip, example_input=inputs)), *inputs.args, **inputs.kwargs
+        )
         for skip in configs
     }
 

@@ -10,8 +10,11 @@ import torch
 from torch import fx, nn
 
 from ..adaptive.gates import fold
+from ..adaptive.graph_model import GraphModel
+from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
 from ..errors import MeasureError
+from ..graph.inputs import Inputs
 from ..skip import SkipConfig
 from .count import count_nodes
 
@@ -71,7 +74,8 @@ def count_macs(
 
     The super-net is run and counted once, on the CPU and in eval mode, each node of its graph
     apart; a config costs what its nodes cost (Kang and Lee, tables 1 and 2, count the same way).
-    See :mod:`subpath.measure.operators` for what is counted.
+    See :mod:`subpath.measure.operators` for what is counted. A network that runs in place is run
+    once for each config and counted by the formulas of ``torch.utils.flop_counter``.
 
     Args:
         model: the adaptive model, on any device; it is left as it was.
@@ -83,12 +87,14 @@ def count_macs(
         MeasureError: the model cannot be run or traced by torch.jit.
         SkipConfigError: one of ``skips`` is not a config of this model.
     """
-    gated, root = model._graphs[False], model._root
-    inputs = one_sample(model, example_input)
     stages = len(model.stages)
     if skips is None:
         skips = model.skip_configs()
     configs = [SkipConfig(skip, stages) for skip in skips]
+    if isinstance(model, InPlaceModel):
+        return _count_in_place(model, one_sample(model, example_input), configs)
+    assert isinstance(model, GraphModel)
+    gated, root, inputs = model._graphs[False], model._root, one_sample(model, example_input).args
     total, by_node = count_nodes(root, gated.graph, inputs)
     entries = []
     for config in configs:
@@ -121,19 +127,41 @@ def count_parameters(root: nn.Module, graph: fx.Graph) -> int:
 
 def example_shape(model: AdaptiveModel) -> tuple[int, ...]:
     """Shape of the first input that the model was converted with, without the batch."""
-    tensors = (x for x in one_sample(model, None) if isinstance(x, torch.Tensor))
-    return tuple(next(tensors).shape[1:])
+    return tuple(next(one_sample(model, None).tensors()).shape[1:])
 
 
-def one_sample(model: AdaptiveModel, example_input: Any) -> tuple[Any, ...]:
+def one_sample(model: AdaptiveModel, example_input: Any) -> Inputs:
     """The first sample of the inputs, on the CPU; by default of the size at conversion."""
-    if example_input is not None:
-        given = example_input if isinstance(example_input, (tuple, list)) else (example_input,)
-        return tuple(x[:1].cpu() if isinstance(x, torch.Tensor) else x for x in given)
-    gated = model._graphs[False]
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    facts = [gated.facts[node] for node in gated.graph.find_nodes(op="placeholder")]
-    return tuple(
-        torch.zeros((1, *fact.shape[1:]), dtype=dtype) if fact.shape else fact.value
-        for fact in facts
+    inputs = model._example(example_input)
+    batch = next((len(tensor) for tensor in inputs.tensors() if tensor.ndim), 1)
+
+    def first(tensor: torch.Tensor) -> torch.Tensor:
+        alone = tensor[:1] if tensor.ndim and len(tensor) == batch else tensor
+        return torch.zeros(alone.shape, dtype=alone.dtype) if alone.is_meta else alone.cpu()
+
+    return inputs.map(first)
+
+
+def _count_in_place(model: InPlaceModel, inputs: Inputs, configs: Iterable[SkipConfig]) -> MacTable:
+    try:
+        whole = model.work(SkipConfig.super_net(len(model.stages)), inputs)
+        works = {config: model.work(config, inputs) for config in configs}
+    except Exception as error:  # the network's own code runs here
+        raise MeasureError(
+            f"got an error while counting multiply-adds: {type(error).__name__}: {error}. "
+            "Expected a network that runs with the first sample of the example input"
+        ) from error
+    return MacTable(
+        input_shapes=tuple(tuple(tensor.shape) for tensor in inputs.tensors()),
+        configs=tuple(
+            ConfigMacs(
+                skip=config,
+                macs=work.total,
+                ratio=work.total / whole.total if whole.total else 1.0,
+                params=sum(p.numel() for p in model.parameters_of(config)),
+            )
+            for config, work in works.items()
+        ),
+        by_operator=dict(whole.macs.most_common()),
+        uncounted=dict(sorted(whole.others.items())),
     )

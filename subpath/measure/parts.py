@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..adaptive.gates import fold
+from ..adaptive.graph_model import GraphModel
+from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
+from ..graph.inputs import Inputs
+from ..graph.read import read_run
 from ..plan import Plan
 from ..skip import SkipConfig
 from .count import count_nodes
@@ -58,18 +62,22 @@ def parts_of(model: AdaptiveModel, example_input: Any = None) -> Parts:
     Raises:
         MeasureError: the model cannot be run or traced by torch.jit.
     """
-    gated, plan = model._graphs[False], model.plan
+    plan = model.plan
     stages = len(plan.stages)
-    total, by_node = count_nodes(model._root, gated.graph, one_sample(model, example_input))
+    if isinstance(model, InPlaceModel):
+        steps, saved = _steps_in_place(model, one_sample(model, example_input))
+    else:
+        assert isinstance(model, GraphModel)
+        steps, saved = _steps_of_graph(model, one_sample(model, example_input).args)
+    macs_of_all = sum(macs for _, macs in steps)
     inside = [0] * stages
     around: list[dict[str, int]] = [{} for _ in range(stages + 1)]
     begun = 0
     owner, path = None, ""
-    for node in gated.graph.nodes:
-        if node.op in ("call_module", "get_attr"):  # what lies between two modules is the first's
-            path = str(node.target)
+    for named, macs in steps:
+        if named:  # what lies between two modules is the first's
+            path = named
             owner = _stage_of(path, plan)
-        macs = by_node[node.name]
         if owner is not None:
             begun = max(begun, owner + 1)
             inside[owner] += macs
@@ -77,12 +85,44 @@ def parts_of(model: AdaptiveModel, example_input: Any = None) -> Parts:
             around[begun][path] = around[begun].get(path, 0) + macs
     found = _around(around[0])
     for number, stage in enumerate(plan.stages):
-        config = SkipConfig("F" * number + "T" + "F" * (stages - number - 1))
-        kept = sum(by_node.get(node.name, 0) for node in fold(gated, config).nodes)
-        skippable = total.macs - kept
+        skippable = saved[number]
         found.append(Part(stage.name, number, inside[number] - skippable, skippable))
         found += _around(around[number + 1])
-    return Parts(tuple(found), total.macs)
+    return Parts(tuple(found), macs_of_all)
+
+
+# What runs, one step after the other: the module's path if it is a module's, and multiply-adds;
+# and what each stage saves when it alone is skipped.
+_Steps = tuple[list[tuple[str, int]], list[int]]
+
+
+def _steps_of_graph(model: GraphModel, inputs: tuple[Any, ...]) -> _Steps:
+    gated = model._graphs[False]
+    total, by_node = count_nodes(model._root, gated.graph, inputs)
+    steps = [
+        (str(node.target) if node.op in ("call_module", "get_attr") else "", by_node[node.name])
+        for node in gated.graph.nodes
+    ]
+    kept = [
+        sum(by_node.get(node.name, 0) for node in fold(gated, config).nodes)
+        for config in _one_skipped(len(model.stages))
+    ]
+    return steps, [total.macs - macs for macs in kept]
+
+
+def _steps_in_place(model: InPlaceModel, inputs: Inputs) -> _Steps:
+    traced = read_run(model._root, inputs).tree.residual.traced
+    steps = [
+        (calls[-1].path if calls else "", traced.facts[node].macs)
+        for node, calls in traced.calls.items()
+    ]
+    whole = model.work(SkipConfig.super_net(len(model.stages)), inputs).total
+    kept = [model.work(config, inputs).total for config in _one_skipped(len(model.stages))]
+    return steps, [whole - macs for macs in kept]
+
+
+def _one_skipped(stages: int) -> list[SkipConfig]:
+    return [SkipConfig("F" * n + "T" + "F" * (stages - n - 1)) for n in range(stages)]
 
 
 def _stage_of(path: str, plan: Plan) -> int | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..measure import Part, Parts
+from ..measure import InputShapes, Part, Parts, shapes_in_words
 from ..plan import Plan
 from .style import INK, LINE, MANDATORY, PAPER, SKIPPABLE, SOFT, new_figure, settings
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 NAME, BLOCKS, BAR, WIDTH = 0.0, 3.0, 7.6, 11.6
 
 
-def stage_figure(model: str, input_size: Sequence[int], plan: Plan, parts: Parts) -> Figure:
+def stage_figure(model: str, shapes: InputShapes, plan: Plan, parts: Parts) -> Figure:
     """Draw one row for each part of the network, from its input down.
 
     A stage's row shows its blocks in the order in which they run, the skippable ones under the
@@ -33,9 +32,10 @@ def stage_figure(model: str, input_size: Sequence[int], plan: Plan, parts: Parts
         axes.set_axis_off()
         axes.set_xlim(NAME - 0.1, WIDTH)
         axes.set_ylim(rows + 0.5, -1.25)
-        shape = "x".join(map(str, input_size))
         axes.text(NAME, -0.95, model, fontsize=12, weight="bold", va="center")
-        axes.text(NAME, -0.45, f"input {shape}, {parts.macs / 1e9:.4g} GMACs", color=SOFT)
+        axes.text(
+            NAME, -0.45, f"{shapes_in_words(shapes)}, {parts.macs / 1e9:.4g} GMACs", color=SOFT
+        )
         axes.text(BAR, -0.45, "share of the MACs", color=SOFT)
         largest = max(part.mandatory + part.skippable for part in parts.parts)
         for row, part in enumerate(parts.parts):

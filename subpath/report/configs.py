@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..choice import MeasuredConfig, MeasuredTable
+from ..measure import shapes_as_document
 from ..skip import SkipConfig
 from .latency import BEATEN, beaten, latency_view, legend
 from .words import bar, config_name, many, millions, significant, title
 
 if TYPE_CHECKING:
-    from ..measure import LatencyTable
+    from ..measure import InputShapes, LatencyTable
     from ..plan import Plan
 
 REMARK = (
@@ -48,7 +49,7 @@ class ConfigRow:
 
 def report_document(
     model: str,
-    input_size: Sequence[int],
+    shapes: InputShapes,
     plan: Plan,
     rows: Sequence[ConfigRow],
     uncounted: Mapping[str, int],
@@ -57,7 +58,7 @@ def report_document(
     """The JSON document of ``subpath report``."""
     document = {
         "model": model,
-        "input_size": list(input_size),
+        **shapes_as_document(shapes),
         "stages": [stage.name for stage in plan.stages],
         "configs": [_config(row) for row in rows],
         "uncounted_operators": dict(uncounted),
@@ -69,7 +70,7 @@ def report_document(
 
 def report_view(
     model: str,
-    input_size: Sequence[int],
+    shapes: InputShapes,
     plan: Plan,
     rows: Sequence[ConfigRow],
     uncounted: Mapping[str, int],
@@ -85,7 +86,7 @@ def report_view(
         )
     total = 2 ** len(plan.stages)
     parts: list[RenderableType] = [
-        title(model, input_size, plan),
+        title(model, shapes, plan),
         Padding(letters, (0, 0, 0, 2)),
         config_table(rows),
         *remarks(rows),

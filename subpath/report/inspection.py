@@ -11,17 +11,19 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from ..measure import shapes_as_document
 from .words import many, times, title
 
 if TYPE_CHECKING:
+    from ..measure import InputShapes
     from ..plan import Plan, StagePlan
 
 
-def inspect_document(model: str, input_size: Sequence[int], plan: Plan) -> dict[str, Any]:
+def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, Any]:
     """The JSON document of ``subpath inspect``."""
     return {
         "model": model,
-        "input_size": list(input_size),
+        **shapes_as_document(shapes),
         "stages": [
             {
                 "name": stage.name,
@@ -38,9 +40,9 @@ def inspect_document(model: str, input_size: Sequence[int], plan: Plan) -> dict[
     }
 
 
-def inspect_view(model: str, input_size: Sequence[int], plan: Plan) -> RenderableType:
+def inspect_view(model: str, shapes: InputShapes, plan: Plan) -> RenderableType:
     """The network as a tree: stages, blocks, mandatory and skippable sub-paths, twin norms."""
-    tree = Tree(title(model, input_size, plan))
+    tree = Tree(title(model, shapes, plan))
     for number, stage in enumerate(plan.stages):
         count = many(len(stage.blocks), "block")
         heading = Text.assemble((stage.name, "bold cyan"), f"  {count}, output ")

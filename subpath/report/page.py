@@ -7,13 +7,14 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from ..measure import shapes_in_words
 from .configs import REMARK, ConfigRow, known
 from .latency import BEATEN, beaten, check, legend, shown_ms, spread
 from .words import many, millions, percent, significant, times
 
 if TYPE_CHECKING:
     from ..choice import MeasuredTable
-    from ..measure import LatencyTable, Parts
+    from ..measure import InputShapes, LatencyTable, Parts
     from ..plan import Plan
 
 # Nothing is loaded and nothing runs, whatever a name on the page may hold.
@@ -22,7 +23,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def page(
     model: str,
-    input_size: Sequence[int],
+    shapes: InputShapes,
     plan: Plan,
     parts: Parts,
     rows: Sequence[ConfigRow],
@@ -36,12 +37,12 @@ def page(
     """
     stages = len(plan.stages)
     lead = (
-        f"Input {times(input_size)}, {parts.macs / 1e9:.4g} GMACs, {many(stages, 'stage')}, "
+        f"{_called_with(shapes)}, {parts.macs / 1e9:.4g} GMACs, {many(stages, 'stage')}, "
         f"{2**stages} skip configs, {many(len(plan.twin_norms), 'twin norm')}."
     )
     body = [
         f"<header><h1>{escape(model)}</h1><p>{escape(lead)}</p></header>",
-        _drawing(model, input_size, plan, parts),
+        _drawing(model, shapes, plan, parts),
         _curves(rows, latencies),
         _configs(plan, rows, uncounted),
         *(_latency(table, known(rows, table), i) for i, table in enumerate(latencies)),
@@ -58,7 +59,13 @@ def page(
     )
 
 
-def _drawing(model: str, input_size: Sequence[int], plan: Plan, parts: Parts) -> str:
+def _called_with(shapes: InputShapes) -> str:
+    if isinstance(shapes, Mapping):
+        return f"Inputs {shapes_in_words(shapes)}"
+    return f"Input {times(shapes)}"
+
+
+def _drawing(model: str, shapes: InputShapes, plan: Plan, parts: Parts) -> str:
     from ..plot import stage_figure, svg_for_page
 
     told = [
@@ -66,7 +73,7 @@ def _drawing(model: str, input_size: Sequence[int], plan: Plan, parts: Parts) ->
         + (f" and skippable {percent(parts.share(part.skippable))}" if part.skippable else "")
         for part in parts.parts
     ]
-    figure = stage_figure(model, input_size, plan, parts)
+    figure = stage_figure(model, shapes, plan, parts)
     svg = svg_for_page(figure, "stages", f"Share of the multiply-adds. {'; '.join(told)}")
     return _section("Where depth can go", _wide(svg, "Drawing of the stages"))
 

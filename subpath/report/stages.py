@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -10,16 +9,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..measure import shapes_as_document
 from .words import percent, times, title
 
 if TYPE_CHECKING:
-    from ..measure import Part, Parts
+    from ..measure import InputShapes, Part, Parts
     from ..plan import Plan
 
 WIDTH = 24
 
 
-def stages_view(model: str, input_size: Sequence[int], plan: Plan, parts: Parts) -> RenderableType:
+def stages_view(model: str, shapes: InputShapes, plan: Plan, parts: Parts) -> RenderableType:
     """One line for each part of the network, from its input down."""
     table = Table(header_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("letter", justify="right", no_wrap=True)
@@ -43,16 +43,14 @@ def stages_view(model: str, input_size: Sequence[int], plan: Plan, parts: Parts)
         "it away",
     )
     work = Text(f"{parts.macs / 1e9:.4g} GMACs for one input", "dim")
-    return Group(title(model, input_size, plan), work, table, key)
+    return Group(title(model, shapes, plan), work, table, key)
 
 
-def stages_document(
-    model: str, input_size: Sequence[int], plan: Plan, parts: Parts
-) -> dict[str, Any]:
+def stages_document(model: str, shapes: InputShapes, plan: Plan, parts: Parts) -> dict[str, Any]:
     """The JSON document of ``subpath draw``."""
     return {
         "model": model,
-        "input_size": list(input_size),
+        **shapes_as_document(shapes),
         "gmacs": parts.macs / 1e9,
         "parts": [
             {

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..measure import shapes_in_words
+
 if TYPE_CHECKING:
+    from ..measure import InputShapes
     from ..plan import Plan
 
 
-def title(model: str, input_size: Sequence[int], plan: Plan) -> Text:
-    """What is shown: the network, its input, and how much there is to choose from."""
+def title(model: str, shapes: InputShapes, plan: Plan) -> Text:
+    """What is shown: the network, its inputs, and how much there is to choose from."""
     stages = len(plan.stages)
-    text = Text.assemble((model, "bold"), f"\ninput {times(input_size)}, ")
+    end = "\n" if isinstance(shapes, Mapping) else ", "
+    text = Text.assemble((model, "bold"), f"\n{shapes_in_words(shapes)}{end}")
     text.append(f"{many(stages, 'stage')}, {2**stages} skip configs, ")
     text.append(many(len(plan.twin_norms), "twin norm"))
     return text

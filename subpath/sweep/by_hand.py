@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
+from ..graph.nested import tensors
 
 
 def without_blocks(original: nn.Module, adaptive: AdaptiveModel) -> Iterator[nn.Module]:
     """The original without its skippable blocks, in each of the ways that can be tried by hand.
 
-    The first puts a module in the place of each block that gives back its input. That is not the
-    same where a block ends with an activation, or has learned scales on its shortcut, which stay.
+    The first puts a module in the place of each block that gives back its input, together with
+    what else the block gives. That is not the same where a block ends with an activation, or has
+    learned scales on its shortcut, which stay.
     The second keeps the blocks and sets the weights of their branches to zero, so that they add
     nothing. The third closes the gates of branches that are scaled by the sigmoid of a weight.
 
@@ -28,7 +31,7 @@ def without_blocks(original: nn.Module, adaptive: AdaptiveModel) -> Iterator[nn.
     replaced = copy.deepcopy(original)
     try:
         for block in blocks:
-            replaced.set_submodule(block, _First(), strict=True)
+            replaced.set_submodule(block, _Passed(replaced.get_submodule(block)), strict=True)
     except (AttributeError, ValueError):  # the block is no module, but a part of one
         pass
     else:
@@ -47,8 +50,28 @@ def without_blocks(original: nn.Module, adaptive: AdaptiveModel) -> Iterator[nn.
         yield closed
 
 
-class _First(nn.Module):
-    """Gives back its first input."""
+class _Passed(nn.Module):
+    """Gives what a block gives, but its first input in the place of its first output."""
 
-    def forward(self, x: Tensor, *context: object, **more: object) -> Tensor:
-        return x
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        first = next(tensors((args, kwargs)))
+        return _with_first(self.block(*args, **kwargs), first)
+
+    def __getattr__(self, name: str) -> Any:
+        """Networks ask their blocks what kind they are."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "block":
+                raise
+            return getattr(self.block, name)
+
+
+def _with_first(output: Any, first: Tensor) -> Any:
+    if isinstance(output, (tuple, list)):
+        return type(output)((_with_first(output[0], first), *output[1:]))
+    return first

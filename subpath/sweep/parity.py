@@ -10,6 +10,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +18,19 @@ from torch import Tensor, nn
 from .. import measure, zoo
 from ..adaptive.model import AdaptiveModel
 from ..checkpoint import Architecture, load, save
-from ..convert import convert, plan
 from ..errors import SubpathError
+from ..graph.inputs import Inputs
+from ..graph.nested import plain, tensors
 from ..plan import Plan
 from ..skip import SkipConfig
 from .asking import OriginalRefusesError, Tell, original_runs, said, silent
 from .by_hand import without_blocks
 from .equality import step, tensors_of, unequal
 from .record import Check
+from .running import converted, each_tensor, example, planned, run
 from .subject import Subject, make_original, make_subject
 
+NO_IMAGE = "its input is no image"
 MOST_CONFIGS = 64  # with more than six stages, not every one of the 2**S configs is run
 
 
@@ -34,7 +38,7 @@ def compare(library: str, name: str, tell: Tell = silent) -> dict[str, Check]:
     """Ask every question of :data:`QUESTIONS` about one network.
 
     Args:
-        library: ``timm`` or ``torchvision``.
+        library: a key of :data:`subpath.zoo.LIBRARIES`.
         name: a network that can be converted.
         tell: is told what is being done.
 
@@ -82,7 +86,7 @@ def _same_cut(subject: Subject) -> str:
     with original_runs(), torch.device(subject.device):
         original = subject.library.make(subject.name)
         inputs = subject.library.inputs(subject.name, original)
-    expected, got = _cut(plan(original, inputs)), _cut(subject.adaptive.plan)
+    expected, got = _cut(planned(original, inputs)), _cut(subject.adaptive.plan)
     return "" if got == expected else f"got {got}; expected {expected}"
 
 
@@ -91,25 +95,27 @@ def _cut(how: Plan) -> str:
 
 
 def _same_output(subject: Subject) -> str:
-    return _compare_outputs(subject.original, subject.adaptive, subject.images())
+    return _compare_outputs(subject.original, subject.adaptive, subject.example)
 
 
 def _another_batch(subject: Subject) -> str:
-    return _compare_outputs(subject.original, subject.adaptive, subject.images(batch=3))
+    return _compare_outputs(subject.original, subject.adaptive, subject.more_samples())
 
 
 def _another_resolution(subject: Subject) -> str:
+    if subject.shape is None:
+        raise OriginalRefusesError(NO_IMAGE)
     try:
-        return _compare_outputs(subject.original, subject.adaptive, subject.images(more=32))
+        return _compare_outputs(subject.original, subject.adaptive, subject.larger(32))
     except OriginalRefusesError:  # it may take multiples of its own size
-        size = subject.shape[-1]
-        return _compare_outputs(subject.original, subject.adaptive, subject.images(more=size))
+        larger = subject.larger(subject.shape[-1])
+        return _compare_outputs(subject.original, subject.adaptive, larger)
 
 
 def _train_step(subject: Subject) -> str:
     with original_runs():
-        expected = step(subject.original, subject.images())
-    got = _without_twins(step(subject.adaptive, subject.images()))
+        expected = step(subject.original, subject.example)
+    got = _without_twins(step(subject.adaptive, subject.example))
     tables = {n for n in got if n.startswith("buffer ")} - expected.keys()
     return unequal(expected, {n: value for n, value in got.items() if n not in tables})
 
@@ -117,15 +123,15 @@ def _train_step(subject: Subject) -> str:
 def _every_config(subject: Subject) -> str:
     adaptive = subject.adaptive
     with torch.no_grad():
-        whole = adaptive(subject.images())
+        whole = run(adaptive, subject.example)
     for config in measure.useful_configs(len(subject.base), most=MOST_CONFIGS):
         with torch.no_grad():
-            part = adaptive(subject.images(), skip=config)
-        if [t.shape for t in tensors_of(part)] != [t.shape for t in tensors_of(whole)]:
+            part = run(adaptive, subject.example, skip=config)
+        if _shapes(part) != _shapes(whole):
             return f"{config} gives other shapes than the super-net"
-        if config.skipped and not unequal(whole, part):
+        if config.skipped and not unequal(plain(whole), plain(part)):
             return f"{config} gives the same numbers as the super-net"
-        found = step(adaptive, subject.images(), skip=config)
+        found = step(adaptive, subject.example, skip=config)
         if not any(name.startswith("gradient of") for name in found):
             return f"{config} gives no gradients"
         for name, value in found.items():
@@ -136,15 +142,15 @@ def _every_config(subject: Subject) -> str:
 
 def _base_net_by_hand(subject: Subject) -> str:
     with torch.no_grad():
-        got = subject.adaptive(subject.images(), skip=subject.base)
+        got = run(subject.adaptive, subject.example, skip=subject.base)
         differences = []
         for by_hand in without_blocks(subject.original, subject.adaptive):
             try:
-                expected = by_hand(subject.images())
+                expected = run(by_hand, subject.example)
             except Exception as error:  # a block may give back more than its input
                 differences.append(f"without them, the original does not run: {said(error)}")
             else:
-                differences.append(unequal(expected, got))
+                differences.append(unequal(plain(expected), plain(got)))
     return "" if "" in differences else "; ".join(differences)
 
 
@@ -152,10 +158,11 @@ def _deep_copy(subject: Subject) -> str:
     copied = copy.deepcopy(subject.adaptive)
     difference = _compare_configs(subject, copied)
     with torch.no_grad():
-        expected = subject.adaptive(subject.images())
+        expected = run(subject.adaptive, subject.example)
         for parameter in copied.parameters():
             parameter.zero_()
-        return difference or unequal(expected, subject.adaptive(subject.images()))
+        got = run(subject.adaptive, subject.example)
+        return difference or unequal(plain(expected), plain(got))
 
 
 def _save_and_load(subject: Subject) -> str:
@@ -166,7 +173,7 @@ def _save_and_load(subject: Subject) -> str:
         model = make_original(subject.library, subject.name, subject.arguments, seed=1)
     with tempfile.TemporaryDirectory() as directory:
         save(subject.adaptive, directory, architecture, subject.shape)
-        return _compare_configs(subject, load(directory, model))
+        return _compare_configs(subject, load(directory, model, example(subject.example)))
 
 
 def _state_dict(subject: Subject) -> str:
@@ -174,7 +181,7 @@ def _state_dict(subject: Subject) -> str:
     adaptive = subject.adaptive.state_dict()
     if difference := unequal(dict(subject.original.state_dict()), _without_twins(adaptive)):
         return difference
-    loaded = convert(other, subject.images(), plan=subject.adaptive.plan)
+    loaded = converted(other, subject.example, subject.adaptive.plan)
     loaded.load_state_dict(adaptive)
     return _compare_configs(subject, loaded)
 
@@ -182,36 +189,46 @@ def _state_dict(subject: Subject) -> str:
 def _bfloat16(subject: Subject) -> str:
     original = copy.deepcopy(subject.original).to(torch.bfloat16)
     adaptive = copy.deepcopy(subject.adaptive).to(torch.bfloat16)
-    return _compare_outputs(original, adaptive, subject.images().to(torch.bfloat16))
+    return _compare_outputs(original, adaptive, each_tensor(subject.example, _as_bfloat16))
 
 
 def _channels_last(subject: Subject) -> str:
-    if len(subject.shape) != 3:
-        raise OriginalRefusesError("its input is no image")
+    if subject.shape is None or len(subject.shape) != 3:
+        raise OriginalRefusesError(NO_IMAGE)
     original = copy.deepcopy(subject.original).to(memory_format=torch.channels_last)
     adaptive = copy.deepcopy(subject.adaptive).to(memory_format=torch.channels_last)
-    images = subject.images().contiguous(memory_format=torch.channels_last)
+    images = each_tensor(subject.example, lambda t: t.contiguous(memory_format=torch.channels_last))
     return _compare_outputs(original, adaptive, images)
 
 
-def _compare_outputs(original: nn.Module, adaptive: nn.Module, images: Tensor) -> str:
+def _compare_outputs(original: nn.Module, adaptive: nn.Module, inputs: Inputs) -> str:
     with torch.no_grad():
         with original_runs():
-            expected = original(images)
+            expected = run(original, inputs)
         for number in tensors_of(expected):
             if not torch.isfinite(number).all():
                 raise OriginalRefusesError("the original gives numbers that are not finite")
-        return unequal(expected, adaptive(images))
+        return unequal(plain(expected), plain(run(adaptive, inputs)))
 
 
 def _compare_configs(subject: Subject, other: AdaptiveModel) -> str:
     """Super-net and base-net of two adaptive models."""
     for config in (SkipConfig.super_net(len(subject.base)), subject.base):
         with torch.no_grad():
-            expected = subject.adaptive(subject.images(), skip=config)
-            if difference := unequal(expected, other(subject.images(), skip=config)):
+            expected = run(subject.adaptive, subject.example, skip=config)
+            got = run(other, subject.example, skip=config)
+            if difference := unequal(plain(expected), plain(got)):
                 return f"{config}: {difference}"
     return ""
+
+
+def _shapes(output: Any) -> list[tuple[torch.dtype, torch.Size]]:
+    """Of all tensors; but for the first dimension, as detectors find more or fewer boxes."""
+    return [(tensor.dtype, tensor.shape[1:]) for tensor in tensors(output)]
+
+
+def _as_bfloat16(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
 
 
 def _without_twins(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

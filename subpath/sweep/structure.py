@@ -17,6 +17,8 @@ from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from .. import zoo
+from ..adaptive.graph_model import GraphModel
+from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
 from ..convert import convert
 from ..errors import ModelError, NoResidualError, TraceError
@@ -108,7 +110,7 @@ def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
     except ModelError:  # making it computes with values (torchvision's RegNets)
         model = known.make(name).eval().to(device)
     with torch.device(device):
-        inputs = known.inputs(name, model)
+        inputs = known.inputs(name, model).args
     if device == "cpu":
         inputs = tuple(noise(tuple(x.shape)) for x in inputs)
     tell("converting")
@@ -127,26 +129,38 @@ def _converted(
     model: nn.Module, inputs: tuple[torch.Tensor, ...], device: str, plan: Plan | None = None
 ) -> Pair:
     adaptive = convert(model, inputs, plan=plan)
-    adaptive._graphs_for(inputs)  # so that nothing is traced while calls are written down
+    if isinstance(adaptive, GraphModel):
+        adaptive._graphs_for(inputs)  # so that nothing is traced while calls are written down
     own = dict(model.named_buffers())
     tables = {n: t for n, t in adaptive.named_buffers() if n not in own and not t.is_meta}
     tables = {name: table.clone() for name, table in tables.items()}
     return Pair(model.to(device), adaptive.to(device), inputs, tables)
 
 
+def macs_of(adaptive: AdaptiveModel, inputs: tuple[torch.Tensor, ...]) -> tuple[int, int]:
+    """Multiply-adds of super-net and base-net for these inputs, batch and all."""
+    stages = len(adaptive.stages)
+    ends = SkipConfig.super_net(stages), SkipConfig.base_net(stages)
+    if isinstance(adaptive, InPlaceModel):
+        whole, base = (adaptive.work(config, inputs).total for config in ends)
+    else:
+        assert isinstance(adaptive, GraphModel)
+        whole, base = map(adaptive._graphs_for(inputs)[False].macs, ends)
+    return whole, base
+
+
 def _described(record: Record, pair: Pair) -> Record:
     plan = pair.adaptive.plan
     # The multiply-adds of AdaptiveModel.share_of_work, which counts the example batch.
-    gated = pair.adaptive._graphs_for(pair.inputs)[False]
+    whole, base = macs_of(pair.adaptive, pair.inputs)
     samples = pair.inputs[0].shape[0]
-    whole = gated.macs(SkipConfig.super_net(len(plan.stages)))
     return replace(
         record,
         outcome="converted",
         inputs=tuple(tuple(x.shape) for x in pair.inputs),
         stages=tuple(StageDepth(s.name, len(s.blocks), len(s.skippable)) for s in plan.stages),
         gmacs_super=whole / samples / 1e9,
-        gmacs_base=gated.macs(pair.base) / samples / 1e9,
+        gmacs_base=base / samples / 1e9,
         twin_norms=len(plan.twin_norms),
         opaque={item.path: item.reason for item in plan.opaque},
     )

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from .. import zoo
 from ..adaptive.model import AdaptiveModel
-from ..convert import convert
 from ..errors import ModelError
+from ..graph.inputs import Inputs
 from ..skip import SkipConfig
 from .equality import tensors_of
+from .running import converted, each_tensor
 
 SIZES = (64, 96, 128, 160, 192, 224, 256)
 
@@ -27,7 +28,7 @@ class Subject:
         library: where the network comes from.
         name: its name there.
         arguments: for its constructor: a small input, and what makes it demanding.
-        shape: of one sample.
+        example: what it is run with.
         device: ``meta`` if it can be made and run without data, else ``cpu``.
         original: the network, in eval mode.
         adaptive: what it was converted to.
@@ -36,7 +37,7 @@ class Subject:
     library: zoo.Library
     name: str
     arguments: Mapping[str, Any]
-    shape: tuple[int, ...]
+    example: Inputs
     device: str
     original: nn.Module
     adaptive: AdaptiveModel
@@ -47,31 +48,47 @@ class Subject:
         return SkipConfig.base_net(len(self.adaptive.stages))
 
     @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Of one sample, if the input is a batch of images and nothing else."""
+        return image_shape(self.example)
+
+    @property
     def conditions(self) -> str:
         """The size of the input, and what was switched on."""
         given = "".join(f", {name}={value}" for name, value in self.arguments.items())
-        return f"{'x'.join(map(str, self.shape))}{given}"
+        return f"{_sizes(self.example)}{given}"
 
-    def images(self, batch: int = 2, more: int = 0) -> Tensor:
-        """Seeded noise; ``more`` is added to height and width."""
+    def larger(self, more: int) -> Inputs:
+        """Images with ``more`` added to height and width."""
+        assert self.shape is not None
         *channels, height, width = self.shape
-        return noise((batch, *channels, height + more, width + more))
+        return Inputs((noise((2, *channels, height + more, width + more)),))
+
+    def more_samples(self) -> Inputs:
+        """A batch with the first sample once again."""
+        return each_tensor(self.example, lambda t: torch.cat([t, t[:1]]) if t.ndim else t)
 
 
 def make_subject(library: zoo.Library, name: str) -> Subject:
-    """The network with the smallest input of :data:`SIZES` that it takes, else with its own.
+    """The network, with the smallest input of :data:`SIZES` that it takes if it is not small.
 
     Raises:
         SubpathError: it cannot be made, run or converted.
     """
+    if library.small:
+        original = make_original(library, name, {})
+        example = library.inputs(name, original)
+        adaptive = converted(original, example)
+        return Subject(library, name, {}, example, "cpu", original, adaptive)
     device = "meta" if _runs(library, name, {}, None, "meta") else "cpu"
     arguments, shape = smallest_input(library, name, device)
     for argument, value in library.demanding.items():
         if _runs(library, name, {**arguments, argument: value}, shape, device):
             arguments[argument] = value
     original = make_original(library, name, arguments)
-    adaptive = convert(original, noise((2, *shape)))
-    return Subject(library, name, arguments, shape, device, original, adaptive)
+    example = Inputs((noise((2, *shape)),))
+    adaptive = converted(original, example)
+    return Subject(library, name, arguments, example, device, original, adaptive)
 
 
 def smallest_input(
@@ -106,9 +123,27 @@ def make_original(
     return model.eval()
 
 
+def image_shape(inputs: Inputs) -> tuple[int, ...] | None:
+    """The shape of one sample, if the inputs are a batch of images and nothing else."""
+    tensor = inputs.args[0] if len(inputs.args) == 1 and not inputs.kwargs else None
+    is_image = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.ndim >= 4
+    return tuple(tensor.shape[1:]) if isinstance(tensor, Tensor) and is_image else None
+
+
 def noise(shape: tuple[int, ...]) -> Tensor:
     """Seeded normal noise."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+def _sizes(inputs: Inputs) -> str:
+    """Shapes of one sample of each input, with the names of those given by name."""
+    named = [*(("", value) for value in inputs.args), *inputs.kwargs.items()]
+    words = (
+        f"{name} {'x'.join(map(str, value.shape[1:]))}".strip()
+        for name, value in named
+        if isinstance(value, Tensor)
+    )
+    return ", ".join(filter(None, words))
 
 
 def _hides(tensor: Tensor) -> bool:
@@ -120,7 +155,7 @@ def _candidates(
 ) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
     """Constructor arguments and shapes of one sample, small ones first."""
     with torch.device(device):
-        (example,) = library.inputs(name, library.make(name))
+        (example,) = library.inputs(name, library.make(name)).args
     own = tuple(example.shape[1:])
     for size in SIZES:
         if size < own[-1]:
@@ -142,7 +177,7 @@ def _runs(
         with torch.device(device):
             model = library.make(name, **arguments)
             if shape is None:
-                (images,) = library.inputs(name, model)
+                (images,) = library.inputs(name, model).args
             else:
                 images = torch.zeros(2, *shape)
             with torch.no_grad():

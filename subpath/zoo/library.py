@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import torch
 from torch import nn
+
+from ..graph.inputs import Inputs
 
 
 class Library(Protocol):
-    """A collection of networks, known by name.
+    """A collection of networks, known by name."""
 
-    Attributes:
-        name: its name.
-        size_arguments: what its constructors call the height and width of their input.
-        demanding: arguments of theirs, each for some of them, that ask more of a conversion:
-            dropout, stochastic depth, inputs of any size.
-    """
+    @property
+    def name(self) -> str:
+        """Its name."""
 
-    name: str
-    size_arguments: tuple[str, ...]
-    demanding: Mapping[str, Any]
+    @property
+    def small(self) -> bool:
+        """Whether its networks are made small, with a small input, or as they were published."""
+
+    @property
+    def size_arguments(self) -> tuple[str, ...]:
+        """What its constructors call the height and width of their input."""
+
+    @property
+    def demanding(self) -> Mapping[str, Any]:
+        """Arguments of theirs, each for some of them, that ask more of a conversion.
+
+        Dropout, stochastic depth, inputs of any size.
+        """
 
     @property
     def version(self) -> str:
@@ -43,5 +52,8 @@ class Library(Protocol):
             ModelError: there is no such network, or it cannot be made.
         """
 
-    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
-        """A batch of two of what the network was made for."""
+    def inputs(self, name: str, model: nn.Module) -> Inputs:
+        """A batch of two of what the network was made for.
+
+        For small networks the numbers are seeded; of others only the shapes are meant.
+        """

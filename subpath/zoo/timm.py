@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
+from ..graph.inputs import Inputs
 
 
 def input_size(model: nn.Module) -> tuple[int, int, int] | None:
@@ -113,6 +114,7 @@ class Timm:
     """timm's networks, as a :class:`subpath.zoo.library.Library`."""
 
     name = "timm"
+    small = False
     size_arguments: tuple[str, ...] = ("img_size",)
     demanding: Mapping[str, Any] = {
         "drop_rate": 0.2,
@@ -141,10 +143,10 @@ class Timm:
     def make(self, name: str, **arguments: Any) -> nn.Module:
         return create_model(name, **arguments)
 
-    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
+    def inputs(self, name: str, model: nn.Module) -> Inputs:
         size = input_size(model)
         assert size is not None
-        return (torch.empty(2, *size),)
+        return Inputs((torch.empty(2, *size),))
 
     @cached_property
     def _families(self) -> Mapping[str, str]:

@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from ..errors import ModelError
+from ..graph.inputs import Inputs
 
 
 class Torchvision:
     """torchvision's networks, as a :class:`subpath.zoo.library.Library`."""
 
     name = "torchvision"
+    small = False
     size_arguments: tuple[str, ...] = ("image_size",)
     demanding: Mapping[str, Any] = {
         "dropout": 0.2,
@@ -64,7 +66,7 @@ class Torchvision:
             ) from error
         return model.get_submodule(part)
 
-    def inputs(self, name: str, model: nn.Module) -> tuple[torch.Tensor, ...]:
+    def inputs(self, name: str, model: nn.Module) -> Inputs:
         from torchvision.models import get_model_weights
 
         preset = get_model_weights(name).DEFAULT.transforms()
@@ -74,4 +76,4 @@ class Torchvision:
         shape = [3, size[0], size[-1]]
         if self.family(name).startswith("video."):
             shape.insert(1, self._FRAMES)
-        return (torch.empty(2, *shape),)
+        return Inputs((torch.empty(2, *shape),))

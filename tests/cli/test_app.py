@@ -117,6 +117,58 @@ def test_a_network_of_ones_own_may_print(command: Command, own_network: str) -> 
     assert configs["T"]["params_m"] == (8 + 8 + 148) / 1e6
 
 
+@pytest.fixture
+def two_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module in the current directory with a network of an image and its mask."""
+    (tmp_path / "two_inputs_for_test.py").write_text(
+        "from torch import nn\n"
+        "class Masked(nn.Module):\n"
+        "    def __init__(self, depth=2):\n"
+        "        super().__init__()\n"
+        "        self.convs = nn.ModuleList(nn.Conv2d(3, 3, 1) for _ in range(depth))\n"
+        "    def forward(self, image, mask):\n"
+        "        x = image * mask\n"
+        "        for conv in self.convs:\n"
+        "            x = x + conv(x)\n"
+        "        return x\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield "two_inputs_for_test:Masked"
+    sys.modules.pop("two_inputs_for_test", None)
+
+
+def test_inputs_in_words(command: Command, two_inputs: str) -> None:
+    inputs = "--input", "[[2, 3, 8, 8], [2, 1, 8, 8]]"
+    words = (*inputs, "--model-args", '{"depth": 4}', "--groups", 1)
+    status, out, err = command("inspect", two_inputs, *words)
+    assert (status, err) == (0, "")
+    assert "\nimage 2x3x8x8, mask 2x1x8x8\n1 stage, 2 skip configs" in out
+    assert "4 blocks" in out
+    for name in ("inspect", "draw", "report"):
+        document = json.loads(command(name, two_inputs, *words, "--json").out)
+        assert document["inputs"] == {"image": [2, 3, 8, 8], "mask": [2, 1, 8, 8]}
+        assert "input_size" not in document
+    macs = {entry["skip"]: entry["gmacs"] for entry in document["configs"]}
+    assert macs == {"F": 4 * 9 * 64 / 1e9, "T": 2 * 9 * 64 / 1e9}
+
+
+def test_latency_of_several_inputs(command: Command, two_inputs: str) -> None:
+    words = "--input", "[[2, 3, 8, 8], [2, 1, 8, 8]]", "--latency", "--rounds", 6, "--batch", 3
+    status, out, _ = command("report", two_inputs, *words, "--json")
+    assert status == 0
+    (table,) = json.loads(out)["latency"]
+    assert table["conditions"]["batch"] == 3
+
+
+def test_the_package_is_a_command_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "subpath", "--help"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Usage: subpath" in done.stdout
+
+
 def test_report_for_people(command: Command) -> None:
     status, out, err = command("report", "resnet18", "--input-size", "3,64,64")
     assert (status, err) == (0, "")
@@ -228,6 +280,9 @@ def test_a_file_of_weights_must_fit(command: Command, tmp_path: Path) -> None:
         (["inspect", "resnet18", "--input-size", "3,64,64", "--groups", "3"], "groups=3"),
         (["inspect", "resnet18", "--skippable", "1,x"], "'x'"),
         (["inspect", "resnet18", "--arg", "novalue"], "KEY=VALUE"),
+        (["inspect", "resnet18", "--model-args", "{"], "--model-args"),
+        (["inspect", "resnet18", "--input", '{"pixels": [2, 3, 8, 8]}'], "expected names among x"),
+        (["inspect", "resnet18", "--input", "[2, 3, 8"], "no JSON"),
         (["inspect", "resnet18", "--twin-norms", "some"], "'some'"),
         (["report", "resnet18", "--weights", "nowhere/at/all"], "nowhere/at/all"),
         (["report", "own_network_for_test:nothing", "--input-size", "1,8,8"], "NoneType"),

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from subpath.cli.options import Cut, parse_arguments, parse_cut, parse_input_size
+from subpath.cli.options import Cut, parse_arguments, parse_cut
 from subpath.errors import SubpathError
-
-
-def test_input_size() -> None:
-    assert parse_input_size(None) is None
-    assert parse_input_size("3,224,160") == (3, 224, 160)
-    assert parse_input_size("3x224x160") == (3, 224, 160)
-    assert parse_input_size("16") == (16,)
-
-
-@pytest.mark.parametrize("text", ["", "3,,4", "3;4", "3,-4,4", "0,4,4", "a"])
-def test_wrong_input_size(text: str) -> None:
-    with pytest.raises(SubpathError, match="3,224,224"):
-        parse_input_size(text)
 
 
 def test_cut() -> None:
@@ -43,3 +32,28 @@ def test_arguments_are_json_or_text() -> None:
     assert parse_arguments(None) == {}
     with pytest.raises(SubpathError, match="KEY=VALUE"):
         parse_arguments(["=1"])
+
+
+def test_arguments_in_one_object(tmp_path: Path) -> None:
+    text = '{"hidden_size": 64, "text_config": {"layers": [1, 2]}}'
+    expected = {"hidden_size": 64, "text_config": {"layers": [1, 2]}}
+    assert parse_arguments(None, text) == expected
+    assert parse_arguments(["depth=2"], text) == {**expected, "depth": 2}
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    assert parse_arguments(None, f"@{file}") == expected
+
+
+@pytest.mark.parametrize(
+    ("pairs", "text", "said"),
+    [
+        (None, "[1]", "expected an object"),
+        (None, "{a: 1}", "no JSON"),
+        (None, "@nowhere.json", "cannot be read"),
+        (["a=1"], '{"a": 2}', "in one of them"),
+    ],
+)
+def test_wrong_objects(pairs: list[str] | None, text: str, said: str) -> None:
+    with pytest.raises(SubpathError, match=said) as caught:
+        parse_arguments(pairs, text)
+    assert "--model-args" in str(caught.value)

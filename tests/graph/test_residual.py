@@ -65,6 +65,13 @@ ONE_UNIT: dict[str, Forward] = {
     "a branch with forks": lambda m, x: x + torch.cat([m.f(x)[:, :2], m.g(x)[:, 2:]], 1),
     "a branch with an add": lambda m, x: x + (m.f(x) + m.g(x)),
     "a branch that reads sizes": lambda m, x: x + F.interpolate(m.down(x), x.shape[-2:]),
+    "difference": lambda m, x: x - m.f(x),
+    "torch.sub": lambda m, x: torch.sub(x, m.f(x), alpha=0.5),
+    "addcmul": lambda m, x: torch.addcmul(x, m.f(x), m.scale.expand(2, 4, 6, 6)),
+    "addcmul, the factors turned": lambda m, x: torch.addcmul(
+        x, m.scale.expand(2, 4, 6, 6), m.f(x)
+    ),
+    "lerp with a constant weight": lambda m, x: torch.lerp(x, m.f(x), 0.3),
     "a bias beside": lambda m, x: x + m.f(x) + m.scale,
 }
 
@@ -76,7 +83,7 @@ NO_UNIT: dict[str, Forward] = {
     "a number": lambda m, x: m.f(x) + 1,
     "a parameter": lambda m, x: m.f(x) + m.scale,
     "broadcast": lambda m, x: x + m.f(x).mean((2, 3), keepdim=True),
-    "difference": lambda m, x: x - m.f(x),
+    "difference the other way round": lambda m, x: m.f(x) - x,
     "product": lambda m, x: x * m.f(x),
     "scaled shortcut by alpha": lambda m, x: torch.add(m.f(x), x, alpha=0.5),
     "activation on the shortcut": lambda m, x: m.act(x) + m.f(x),

@@ -15,6 +15,7 @@ from mixed import Mixed, draw
 from subpath.errors import NoResidualError
 from subpath.graph.blocks import find_blocks
 from subpath.graph.calls import CallTree
+from subpath.graph.inputs import Inputs
 from subpath.graph.likeness import alike
 from subpath.graph.positions import mixes_then_widens
 from subpath.graph.read import read
@@ -52,9 +53,13 @@ def check_converted(network: Mixed, seed: int) -> None:
         by_hand = network.build({name for letter, row in skipped if letter == "T" for name in row})
         with torch.no_grad():
             assert torch.equal(adaptive(images(), skip=config), by_hand(images())), (seed, config)
-    twins = {name for name in step(adaptive, images()) if "twin_norms." in name}
-    got = {name: value for name, value in step(adaptive, images()).items() if name not in twins}
-    assert not unequal(step(original, images()), got), seed
+    twins = {name for name in step(adaptive, Inputs((images(),))) if "twin_norms." in name}
+    got = {
+        name: value
+        for name, value in step(adaptive, Inputs((images(),))).items()
+        if name not in twins
+    }
+    assert not unequal(step(original, Inputs((images(),))), got), seed
 
 
 def test_random_networks() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 import subpath
 from subpath import zoo
+from subpath.adaptive.graph_model import GraphModel
 from subpath.adaptive.model import AdaptiveModel
 from subpath.sweep import parity
 from subpath.sweep.by_hand import without_blocks
@@ -98,8 +99,8 @@ def test_a_base_net_that_skips_nothing_is_found(
     resnet: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adaptive = copy.deepcopy(resnet.adaptive)
-    forward = AdaptiveModel.forward
-    monkeypatch.setattr(AdaptiveModel, "forward", lambda self, x, skip=None: forward(self, x))
+    forward = GraphModel.forward
+    monkeypatch.setattr(GraphModel, "forward", lambda self, x, skip=None: forward(self, x))
     wrong = dataclasses.replace(resnet, adaptive=adaptive)
     first = "T" + "F" * (len(adaptive.stages) - 1)
     assert QUESTIONS["every config"](wrong) == f"{first} gives the same numbers as the super-net"
@@ -132,7 +133,7 @@ def test_gates_of_blocks_are_closed_by_hand() -> None:
 
 
 def test_another_cut_than_at_full_size_is_found(resnet: Subject) -> None:
-    adaptive = subpath.convert(resnet.original, resnet.images(), blocks=["layer2.1"])
+    adaptive = subpath.convert(resnet.original, resnet.example, blocks=["layer2.1"])
     wrong = dataclasses.replace(resnet, adaptive=adaptive)
     assert QUESTIONS["same cut"](wrong) == "got layer2 1 of 2; expected " + ", ".join(
         f"layer{i} 1 of 2" for i in (1, 2, 3, 4)
@@ -143,7 +144,7 @@ def test_errors_of_the_converted_model_are_failures(monkeypatch: pytest.MonkeyPa
     def fail(self: AdaptiveModel, *inputs: object, **more: object) -> None:
         raise RuntimeError("no luck")
 
-    monkeypatch.setattr(AdaptiveModel, "forward", fail)
+    monkeypatch.setattr(GraphModel, "forward", fail)
     answers = compare("timm", "resnet18")
     assert answers["eval"].passed is False
     assert answers["eval"].why == "RuntimeError: no luck"

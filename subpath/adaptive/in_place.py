@@ -1,0 +1,312 @@
+"""An adaptive model that runs in place: the original's own forward, with blocks that step aside."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ConversionError, SubpathError
+from ..graph.copies import deep_copy, shape_copy, to_meta, without_hooks
+from ..graph.inputs import Inputs, as_inputs
+from ..graph.shapes import NoFastPath
+from ..graph.work import Work, work_of
+from ..plan import Plan
+from ..skip import SkipConfig
+from .features import Layout, layouts_by_shape
+from .gates import twin_path
+from .model import AdaptiveModel
+from .sites import CAPTURED, COUNTS, Sites, without_sites
+from .statistics import configs_in, has_statistics, install, own_parts, remove
+from .switch import Switch
+
+_OWN = ("_switch", "_root", "_cut", "_sites", "_given", "_work", "measured")
+
+
+class InPlaceModel(AdaptiveModel):
+    """See :class:`.model.AdaptiveModel`; it is also an instance of the original's class.
+
+    Two objects share one ``__dict__``: this one, which has the methods of both classes, and
+    ``_root``, of the original's class alone, whose forward runs. So what the original calls
+    ``stages`` or ``features`` stays its own inside that forward, and everything else (``generate``,
+    ``config``, ``save_pretrained``, hooks) is reached here.
+    """
+
+    _cut: Plan
+    _sites: Sites
+    _given: Inputs | None
+    _work: dict[str, int]
+
+    def __call__(self, *args: Any, skip: str | None = None, **kwargs: Any) -> Any:
+        """Run one sub-network.
+
+        Args:
+            *args: what the original takes.
+            skip: one letter a stage, ``T`` skips it; default: the config set by :meth:`using` or
+                :attr:`skip`, else the super-net.
+            **kwargs: what the original takes by name.
+
+        Returns:
+            What the original returns.
+
+        Raises:
+            SkipConfigError: ``skip`` is not a config of this model.
+        """
+        switch = self._switch
+        self._sites.keep_up()
+        token = None if skip is None else switch.activate(switch.config(skip))
+        counts = COUNTS.set({}) if self._sites.counted else None
+        try:
+            if self._sites.may_be_passed_by and "T" in switch.active():
+                with NoFastPath():
+                    output = self._root(*args, **kwargs)
+            else:
+                output = self._root(*args, **kwargs)
+            if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+                switch.note_backward(output)
+            return output
+        finally:
+            if counts is not None:
+                COUNTS.reset(counts)
+            if token is not None:
+                switch.back(token)
+
+    @property
+    def plan(self) -> Plan:
+        """How the network is cut; give it to ``convert`` to cut another copy the same way."""
+        return self._cut
+
+    def forward_features_of_stages(
+        self, *args: Any, skip: str | None = None, **kwargs: Any
+    ) -> tuple[Any, tuple[torch.Tensor, ...]]:
+        """The output and the stages' outputs."""
+        found: dict[int, torch.Tensor] = {}
+        token = CAPTURED.set(found)
+        try:
+            output = self(*args, skip=skip, **kwargs)
+        finally:
+            CAPTURED.reset(token)
+        if len(found) < len(self.stages):
+            missing = [s.name for number, s in enumerate(self.stages) if number not in found]
+            raise SubpathError(
+                f"got a call in which {', '.join(missing)} did not run; expected one of the whole "
+                "network"
+            )
+        return output, tuple(found[number] for number in range(len(self.stages)))
+
+    def subnet(
+        self,
+        skip: str,
+        copy_weights: bool = False,
+        example_input: Any = None,
+        *,
+        features: bool = False,
+    ) -> nn.Module:
+        """One sub-network, of the original's class; its skipped blocks hold no weights any more.
+
+        Its twins stand where the originals stood.
+
+        Args:
+            skip: the skip config.
+            copy_weights: give it weights of its own instead of sharing this model's.
+            example_input: not needed here.
+            features: not to be had here; call :meth:`forward_features_of_stages`.
+
+        Returns:
+            A network in this model's present mode (train or eval).
+        """
+        if features:
+            raise SubpathError(
+                "got features=True for a network that runs in place; expected features=False, or a "
+                "call of model.forward_features_of_stages(..., skip=...)"
+            )
+        config = self._switch.config(skip)
+        memo: dict[int, Any] = {}
+        if not copy_weights:
+            tensors = (*self._root.parameters(), *self._root.buffers())
+            memo = {id(tensor): tensor for tensor in tensors}
+        alone: Any = copy.deepcopy(self._root, memo)
+        alone._sites.make_permanent(config)
+        for name in _OWN:
+            vars(alone).pop(name)
+        bare: nn.Module = alone
+        return bare
+
+    def share_of_work(self, skip: str) -> float:
+        """Multiply-adds of a config as a share of the super-net's, for the example input."""
+        whole, part = (
+            self._macs(config)
+            for config in (SkipConfig.super_net(len(self.stages)), self._switch.config(skip))
+        )
+        return part / whole if whole else 1.0
+
+    def _macs(self, config: SkipConfig) -> int:
+        if config not in self._work:
+            self._work[config] = self.work(config).total
+        return self._work[config]
+
+    def parameters_of(self, config: SkipConfig) -> list[nn.Parameter]:
+        """The parameters that ``config`` uses, each once; a twin's instead of its original's."""
+        skipped = self._sites.skipped(config)
+        twins = {twin.path: twin_path(twin) for twin in self.plan.twin_norms}
+        used = {
+            path: module
+            for path, module in self._root.named_modules()
+            if path.partition(".")[0] not in ("twin_norms", "calibrated")
+            and not any(f"{path}.".startswith(f"{block}.") for block in skipped)
+        }
+        for twin in self.plan.twin_norms:
+            if config.skips(twin.stage) and twin.path in used:
+                used[twin.path] = self._root.get_submodule(twins[twin.path])
+        found = {id(p): p for module in used.values() for p in module.parameters(recurse=False)}
+        return list(found.values())
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Turn the original's own gradient checkpointing on or off."""
+        root: Any = self._root
+        if hasattr(root, "set_grad_checkpointing"):
+            root.set_grad_checkpointing(enable)
+        elif hasattr(root, "gradient_checkpointing_enable"):
+            (
+                root.gradient_checkpointing_enable
+                if enable
+                else root.gradient_checkpointing_disable
+            )()
+        elif enable:
+            raise SubpathError(
+                f"got a {type(root).__name__}, which runs in place and has no gradient "
+                "checkpointing of its own; expected one that has"
+            )
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """The submodule at a path of the original, also below a child named ``stages``."""
+        return self if target == "" else self._root.get_submodule(target)
+
+    def prepare_statistics(self, configs: Iterable[str]) -> None:
+        """Give configs statistics of their own, equal to those that they run with now."""
+        for config in map(self._switch.config, configs):
+            if config not in self.calibrated:
+                self._keep_statistics(config, self._own_parts(config)[1])
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load what ``state_dict`` gave; the calibrated configs become those found in it."""
+        found = set(configs_in(state_dict, len(self.stages)))
+        self.prepare_statistics(found)
+        for config in set(self.calibrated) - found if strict else ():
+            remove(self._root, config)
+        self._sites.install()
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def work(self, config: SkipConfig, given: Any = None) -> Work:
+        """What one run of ``config`` costs on inputs of the shapes given, batch included.
+
+        It runs without data where it can, else on a copy.
+        """
+        inputs = self._example(given)
+        try:
+            bare = view_of(shape_copy(self._root))
+            given = inputs.map(to_meta)
+            with torch.device("meta"):
+                return work_of(lambda: bare(*given.args, skip=config, **given.kwargs))
+        except Exception:  # it decides by values: they are needed
+            real = view_of(without_hooks(deep_copy(self._root)))
+            return work_of(lambda: real(*inputs.args, skip=config, **inputs.kwargs))
+
+    def _own_parts(self, config: SkipConfig) -> tuple[nn.Module, dict[str, nn.Module]]:
+        """A sub-network in eval mode with statistics of its own, and its parts by path."""
+        twins = {twin.path: twin for twin in self.plan.twin_norms if config.skips(twin.stage)}
+        skipped = self._sites.skipped(config)
+        paths = [
+            (twin_path(twins[path]) if path in twins else path, path)
+            for path, module in self._root.named_modules()
+            if has_statistics(module)
+            and path.partition(".")[0] not in ("twin_norms", "calibrated")
+            and not any(f"{path}.".startswith(f"{block}.") for block in skipped)
+        ]
+        parts = {path: without_sites(m) for path, m in own_parts(self._root, paths).items()}
+        alone = self.subnet(config).eval()
+        for path, part in parts.items():
+            alone.set_submodule(path, part)
+        return alone, parts
+
+    def _keep_statistics(self, config: SkipConfig, parts: Mapping[str, nn.Module]) -> None:
+        install(self._root, config, parts)
+        self._sites.install()
+
+    def _example(self, given: Any) -> Inputs:
+        if given is not None:
+            return as_inputs(self._root, given)
+        if self._given is None:
+            raise SubpathError(
+                "got a model that was converted from a plan alone, without an example input; "
+                "expected example_input=..., as the model takes it"
+            )
+        return self._given
+
+    def _features_alone(
+        self, skip: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[torch.Tensor, ...]:
+        return self.forward_features_of_stages(*args, skip=skip, **kwargs)[1]
+
+    @property
+    def _layouts(self) -> tuple[Layout, ...]:
+        return layouts_by_shape(self.stages, None if self._given is None else self.input_shape)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> InPlaceModel:
+        copied = view_of(copy.deepcopy(self._root, memo))
+        memo[id(self)] = copied
+        return copied
+
+
+def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceModel:
+    """Let the network ``root`` step aside where ``plan`` says.
+
+    Args:
+        root: a copy of the caller's network that already holds the twins; it becomes a part of the
+            result.
+        plan: how it is cut.
+        given: example inputs, if there are some.
+
+    Raises:
+        ConversionError: ``root`` has attributes of the names that are needed.
+        PlanError: a module of the plan is not there.
+    """
+    taken = [name for name in _OWN if hasattr(root, name)]
+    if taken:
+        raise ConversionError(
+            f"got a {type(root).__name__} with attributes called {', '.join(taken)}; expected "
+            "those names to be free. Rename them"
+        )
+    switch = Switch(len(plan.stages))
+    vars(root).update(
+        _switch=switch,
+        _root=root,
+        _cut=plan,
+        _given=given,
+        _work={},
+        measured=None,
+        _sites=Sites(root, plan, switch),
+    )
+    root._sites.install()  # type: ignore[operator, union-attr]
+    return view_of(root)
+
+
+def view_of(root: nn.Module) -> InPlaceModel:
+    """The adaptive model of a network that :func:`run_in_place` prepared."""
+    original: Any = type(root)
+    model: InPlaceModel = object.__new__(_class_for(original))
+    object.__setattr__(model, "__dict__", vars(root))
+    return model
+
+
+@cache
+def _class_for(original: Any) -> type[InPlaceModel]:
+    """A class that is adaptive and still the original's, by name too, which files may hold."""
+    names = {name: getattr(original, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(original.__name__, (InPlaceModel, original), names)

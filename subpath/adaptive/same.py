@@ -1,0 +1,106 @@
+"""Is a converted network still the original? Both are run on the example, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import MisreadError, TraceError
+from ..graph.equality import unequal
+from ..graph.inputs import Inputs
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+class Expected:
+    """What the original gives for the example, in eval mode."""
+
+    def __init__(self, original: nn.Module, inputs: Inputs) -> None:
+        """Run ``original``, a copy that nobody else uses; it is left as it was.
+
+        Nothing is run if it has no data.
+
+        Raises:
+            TraceError: it does not run.
+        """
+        place = next(iter(original.parameters()), torch.empty(0)).device
+        self._inputs = _with_numbers(inputs, place)
+        tensors = (*inputs.tensors(), *original.parameters())
+        self._has_data = not any(tensor.is_meta for tensor in tensors)
+        try:
+            self._output = _run(original, self._inputs) if self._has_data else None
+        except Exception as error:  # other people's code
+            raise TraceError(
+                f"got a {type(original).__name__} that does not run on the example input: "
+                f"{_said(error)}. Expected an input as the model takes it, or check=False"
+            ) from error
+
+    def compare(self, adaptive: nn.Module) -> None:
+        """Run the converted network in the same way.
+
+        Raises:
+            MisreadError: it gives something else.
+        """
+        if not self._has_data:
+            return
+        try:
+            difference = unequal(self._output, _run(adaptive, self._inputs))
+        except Exception as error:  # other people's code
+            difference = _said(error)
+        if difference:
+            raise MisreadError(
+                f"got a conversion of {type(adaptive).__name__} that does not give what the "
+                f"original gives for the example input ({difference}); expected the same to the "
+                "last bit. Nothing was converted"
+            )
+
+
+def _run(model: nn.Module, inputs: Inputs) -> Any:
+    modes = {module: module.training for module in model.modules()}
+    own = inputs.map(torch.Tensor.clone)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_hooks(model):
+            torch.manual_seed(0)
+            return model.eval()(*own.args, **own.kwargs)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _without_hooks(model: nn.Module) -> Iterator[None]:
+    """A user's hooks are for real calls."""
+    kept = [
+        (vars(module)[name], dict(vars(module)[name]))
+        for module in model.modules()
+        for name in _HOOKS
+    ]
+    for hooks, _ in kept:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, before in kept:
+            hooks.update(before)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def _with_numbers(inputs: Inputs, place: torch.device) -> Inputs:
+    """Zeros or whatever memory held would make many networks look alike."""
+    generator = torch.Generator().manual_seed(0)
+
+    def filled(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_meta:
+            return tensor
+        if not tensor.is_floating_point():
+            return tensor.to(place)
+        return torch.randn(tensor.shape, generator=generator).to(place, tensor.dtype)
+
+    return inputs.map(filled)

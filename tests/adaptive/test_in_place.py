@@ -1,0 +1,362 @@
+"""Networks that run in place: their own forward, with blocks that step aside."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import subpath
+from obstacles import OBSTACLES, Net, Obstacle, tokens, without
+from subpath.errors import SubpathError
+from subpath.graph.equality import unequal
+
+
+@pytest.fixture(params=OBSTACLES, ids=str)
+def obstacle(request: pytest.FixtureRequest) -> Obstacle:
+    found: Obstacle = request.param
+    return found
+
+
+def in_place(obstacle: Obstacle) -> tuple[nn.Module, Any]:
+    model = obstacle.build()
+    return model, subpath.convert(model, tokens(), run="in place")
+
+
+def skipped(adaptive: Any, config: str) -> list[int]:
+    names = [
+        s.skippable for s, letter in zip(adaptive.stages, config, strict=True) if letter == "T"
+    ]
+    return [int(name.rpartition(".")[2]) for stage in names for name in stage]
+
+
+def test_every_obstacle_is_converted_without_being_asked_how(obstacle: Obstacle) -> None:
+    model = obstacle.build()
+    adaptive = subpath.convert(model, tokens())
+    assert len(adaptive.stages) > 0
+    assert (adaptive.plan.run == "in place") == bool(adaptive.plan.why)
+    assert unequal(model(tokens()), adaptive(tokens())) == ""
+
+
+def test_super_net_and_all_configs_are_what_a_hand_would_make(obstacle: Obstacle) -> None:
+    model, adaptive = in_place(obstacle)
+    for config in adaptive.skip_configs():
+        by_hand = without(model, skipped(adaptive, config))
+        assert unequal(by_hand(tokens()), adaptive(tokens(), skip=config)) == "", config
+        assert unequal(by_hand(tokens()), adaptive.subnet(config)(tokens())) == "", config
+    whole, base = adaptive(tokens()), adaptive(tokens(), skip=adaptive.skip_configs()[-1])
+    assert not torch.equal(whole, base)
+
+
+def test_a_train_step_is_the_original_s(obstacle: Obstacle) -> None:
+    model, adaptive = in_place(obstacle)
+    for found in (model, adaptive):
+        found.train()
+        torch.manual_seed(3)
+        found(tokens()).square().sum().backward()
+    gradients = {n: p.grad for n, p in adaptive.named_parameters() if p.grad is not None}
+    expected = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    assert unequal(expected, gradients) == ""
+
+
+def test_a_reading_by_graph_finds_the_same(obstacle: Obstacle) -> None:
+    model = obstacle.build()
+    try:
+        by_graph = subpath.plan(model, tokens(), run="graph")
+    except SubpathError:
+        pytest.skip("torch.fx cannot open it")
+    by_run = subpath.plan(model, tokens(), run="in place")
+    assert [s.skippable for s in by_run.stages] == [s.skippable for s in by_graph.stages]
+    assert by_run.twin_norms == by_graph.twin_norms
+
+
+def test_it_is_still_what_it_was() -> None:
+    model, adaptive = in_place(OBSTACLES[0])
+    assert isinstance(adaptive, Net)
+    assert isinstance(adaptive, subpath.AdaptiveModel)
+    assert type(adaptive).__name__ == "Net"
+    kept = {key: value for key, value in adaptive.state_dict().items() if "twin_norms." not in key}
+    assert unequal(dict(model.state_dict()), kept) == ""
+    assert {name for name, _ in model.named_parameters()} <= dict(
+        adaptive.named_parameters()
+    ).keys()
+    # What the network calls ``stages`` is its own inside its forward, and the plan's outside.
+    assert isinstance(adaptive.stages, tuple)
+    assert vars(model.stages[1]).keys().isdisjoint({"forward"})  # the caller's model is as it was
+
+
+def test_twins_are_asked_when_their_stage_is_skipped() -> None:
+    model, adaptive = in_place(OBSTACLES[0])
+    whole = adaptive(tokens())
+    with torch.no_grad():
+        for name, parameter in adaptive.named_parameters():
+            if name.startswith("twin_norms."):
+                parameter.add_(1.0)
+    assert torch.equal(adaptive(tokens()), whole)
+    base = adaptive.skip_configs()[-1]
+    by_hand = without(model, skipped(adaptive, base))
+    assert not torch.equal(adaptive(tokens(), skip=base), by_hand(tokens()))
+    subnet = adaptive.subnet(base, copy_weights=True)
+    assert torch.equal(subnet(tokens()), adaptive(tokens(), skip=base))
+    assert not any("twin" in name for name in subnet.state_dict())
+
+
+def test_config_of_a_call_of_a_block_and_of_the_model() -> None:
+    _, adaptive = in_place(OBSTACLES[0])
+    whole, base = adaptive.skip_configs()[0], adaptive.skip_configs()[-1]
+    expected = {config: adaptive(tokens(), skip=config) for config in (whole, base)}
+    with adaptive.using(base):
+        assert torch.equal(adaptive(tokens()), expected[base])
+        assert torch.equal(adaptive(tokens(), skip=whole), expected[whole])
+    adaptive.skip = base
+    assert torch.equal(adaptive(tokens()), expected[base])
+    with pytest.raises(SubpathError, match="letters"):
+        adaptive(tokens(), skip="X" * len(base))
+    assert torch.equal(adaptive(tokens()), expected[base])
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    _, adaptive = in_place(OBSTACLES[0])
+    expected = {config: adaptive(tokens(), skip=config) for config in adaptive.skip_configs()}
+    wrong: list[str] = []
+
+    def work(config: str) -> None:
+        got = [adaptive(tokens(), skip=config) for _ in range(50)]
+        wrong.extend(config for output in got if not torch.equal(output, expected[config]))
+
+    threads = [threading.Thread(target=work, args=(config,)) for config in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_copy_has_weights_and_a_switch_of_its_own() -> None:
+    _, adaptive = in_place(OBSTACLES[0])
+    before = adaptive(tokens())
+    copied = copy.deepcopy(adaptive)
+    copied.skip = adaptive.skip_configs()[-1]
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    assert torch.equal(adaptive(tokens()), before)
+    assert adaptive.skip == adaptive.skip_configs()[0]
+    assert isinstance(copied, Net)
+
+
+def test_plans_repeat_the_way_of_running_without_an_example() -> None:
+    model, adaptive = in_place(OBSTACLES[2])
+    again = subpath.Plan.from_json(adaptive.plan.to_json())
+    assert again == adaptive.plan
+    other: Any = subpath.convert(model, plan=again)
+    for config in adaptive.skip_configs():
+        assert torch.equal(other(tokens(), skip=config), adaptive(tokens(), skip=config))
+
+
+def test_save_and_load(tmp_path: Any) -> None:
+    model, adaptive = in_place(OBSTACLES[2])
+    with torch.no_grad():
+        for parameter in adaptive.parameters():
+            parameter.add_(0.1)
+    adaptive.save(tmp_path)
+    loaded: Any = subpath.load(tmp_path, model)
+    for config in adaptive.skip_configs():
+        assert torch.equal(loaded(tokens(), skip=config), adaptive(tokens(), skip=config))
+
+
+def test_stage_outputs_are_those_of_their_last_blocks() -> None:
+    model, adaptive = in_place(OBSTACLES[2])
+    seen: list[torch.Tensor] = []
+    ends = {stage.blocks[-1] for stage in adaptive.stages}
+    for end in ends:
+        model.get_submodule(end).register_forward_hook(lambda _, __, out: seen.append(out[0]))
+    output = model(tokens())
+    got, features = adaptive.forward_features_of_stages(tokens())
+    assert torch.equal(got, output)
+    assert unequal(seen, list(features)) == ""
+    assert unequal(seen, adaptive.features(tokens())) == ""
+
+
+def test_shares_of_work_are_the_sum_of_what_runs() -> None:
+    _, adaptive = in_place(OBSTACLES[0])
+    tokens_, width = 2 * 5, 8
+    per_block, rest = tokens_ * width * width, tokens_ * width * width + 2 * width * 3
+    for config in adaptive.skip_configs():
+        blocks = 4 - len(skipped(adaptive, config))
+        expected = (blocks * per_block + rest) / (4 * per_block + rest)
+        assert adaptive.share_of_work(config) == pytest.approx(expected)
+    table = subpath.measure.count_macs(adaptive)
+    assert table[adaptive.skip].macs == (4 * per_block + rest) // 2  # of one sample
+    base = adaptive.skip_configs()[-1]
+    one_block = width * width + width + 2 * width
+    assert table[adaptive.skip].params - table[base].params == one_block * len(
+        skipped(adaptive, base)
+    )
+
+
+def test_replaced_modules_are_followed() -> None:
+    _, adaptive = in_place(OBSTACLES[0])
+    base = adaptive.skip_configs()[-1]
+    replaced = nn.LayerNorm(8)
+    nn.init.constant_(replaced.weight, 3.0)
+    path = adaptive.plan.twin_norms[0].path
+    adaptive.set_submodule(path, replaced)
+    before = adaptive(tokens(), skip=base)
+    nn.init.constant_(replaced.weight, 9.0)
+    assert torch.equal(adaptive(tokens(), skip=base), before)  # the twin runs, not what is new
+
+
+class _Recomputed(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return checkpoint(self.model, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_recomputation_runs_the_config_of_its_forward_pass(together: bool) -> None:
+    obstacle = Obstacle("recomputed", OBSTACLES[0].block, lambda b, x: _checkpointed(b, x))
+    model = obstacle.build()
+    adaptive: Any = subpath.convert(model, tokens(), run="in place").train()
+    base = adaptive.skip_configs()[-1]
+    with torch.no_grad():
+        for name, parameter in adaptive.named_parameters():
+            if name.startswith("twin_norms."):
+                parameter.add_(0.5)
+
+    def gradients() -> dict[str, torch.Tensor]:
+        adaptive.zero_grad()
+        losses = [adaptive(tokens()).sum()]
+        if not together:
+            losses.pop().backward()
+        losses.append(adaptive(tokens(), skip=base).square().sum())
+        sum(losses).backward()  # type: ignore[union-attr]
+        return {n: p.grad.clone() for n, p in adaptive.named_parameters() if p.grad is not None}
+
+    recomputed = gradients()
+    _SWITCH["on"] = False
+    try:
+        assert unequal(gradients(), recomputed) == ""
+    finally:
+        _SWITCH["on"] = True
+
+
+_SWITCH = {"on": True}
+
+
+def _checkpointed(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    if _SWITCH["on"] and torch.is_grad_enabled():
+        return checkpoint(block, x, use_reentrant=False)
+    return block(x)
+
+
+def test_shared_blocks_are_told_apart_by_their_calls() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = OBSTACLES[0].block()
+
+        def forward(self, x: torch.Tensor, depth: int = 4) -> torch.Tensor:
+            for _ in range(depth):
+                x = self.block(x)
+            return x
+
+    torch.manual_seed(0)
+    model = Shared().eval()
+    adaptive = subpath.convert(model, tokens(), run="in place")
+    runs = 4 - sum(len(stage.skippable) for stage in adaptive.stages)
+    assert runs < 4
+    base = adaptive.skip_configs()[-1]
+    assert torch.equal(adaptive(tokens()), model(tokens()))
+    assert torch.equal(adaptive(tokens(), skip=base), model(tokens(), depth=runs))
+    with pytest.raises(SubpathError, match="several times"):
+        adaptive.subnet(base)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_torch_s_transformer_layers_are_opened(norm_first: bool, gradients: bool) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=norm_first)
+    model = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False).eval()
+    x = torch.randn(2, 5, 16)
+    adaptive = subpath.convert(model, x)
+    with torch.set_grad_enabled(gradients):
+        assert torch.equal(adaptive(x), model(x))
+        base = adaptive.skip_configs()[-1]
+        by_hand = copy.deepcopy(model)
+        gone = {int(n.rpartition(".")[2]) for s in adaptive.stages for n in s.skippable}
+        by_hand.layers = nn.ModuleList(
+            layer for number, layer in enumerate(by_hand.layers) if number not in gone
+        )
+        torch.testing.assert_close(adaptive(x, skip=base), by_hand(x))
+        # torch fuses a layer into one call that asks no norm; twins count all the same.
+        with torch.no_grad():
+            for name, parameter in adaptive.named_parameters():
+                if name.startswith("twin_norms."):
+                    parameter.add_(1.0)
+        assert not torch.allclose(adaptive(x, skip=base), by_hand(x))
+        assert torch.equal(adaptive(x), model(x))
+
+
+def test_blocks_that_cannot_be_handed_back_are_named() -> None:
+    class OwnOutput(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x, sides = self.before(x), []
+            for block in self.stages:
+                x, side = block(x, wanted=True)
+                sides.append(side)
+            return self.head(x.mean(1)) + torch.stack(sides).mean()
+
+    model = OwnOutput(OBSTACLES[2].block, lambda *_: None, 4)
+    with pytest.raises(subpath.SubpathError, match="4 additions"):
+        subpath.convert(model, tokens(), run="in place")
+
+
+def test_a_calibrated_config_has_statistics_of_its_own() -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.inner = nn.BatchNorm1d(8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.inner(self.norm(x)) if x.sum() < 1e9 else x
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), *(Normed() for _ in range(4))).eval()
+    x = torch.randn(64, 8)
+    adaptive: Any = subpath.convert(model, x)
+    assert adaptive.plan.run == "in place"
+    config = adaptive.skip_configs()[1]
+    others = {c: adaptive(x, skip=c) for c in adaptive.skip_configs() if c != config}
+    subnet = subpath.calibrate(adaptive, [x], config, keep=True)
+    assert torch.equal(adaptive(x, skip=config), subnet(x))
+    for other, expected in others.items():
+        assert torch.equal(adaptive(x, skip=other), expected)
+    by_hand = copy.deepcopy(model)
+    gone = {
+        n
+        for s, letter in zip(adaptive.stages, config, strict=True)
+        for n in s.skippable
+        if letter == "T"
+    }
+    for name in gone:
+        by_hand.set_submodule(name, nn.Identity())
+    for module in by_hand.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.momentum = 1.0
+            module.train()
+    by_hand(x)
+    assert torch.allclose(by_hand.eval()(x), subnet(x), atol=1e-5)
+    again: Any = subpath.convert(model, x)
+    again.load_state_dict(adaptive.state_dict())
+    assert again.calibrated == (config,)
+    assert torch.equal(again(x, skip=config), adaptive(x, skip=config))
