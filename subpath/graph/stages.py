@@ -90,6 +90,8 @@ def continues(tree: CallTree, one: StageBlock, two: StageBlock, widths: bool = T
 
 
 def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
+    """The block, with the last of its outputs as its end, but no vector beside a picture."""
+
     def rank(end: fx.Node) -> tuple[int, int]:
         return len(tree.residual.shape(end) or ()), tree.residual.order[end]
 
