@@ -1,7 +1,6 @@
 """Residual blocks: the units that are skipped together, found through the modules they live in.
 
-Nested calls are often all skippable (a stage, its blocks, the attention and the MLP of one block);
-the level that repeats among siblings is the block.
+Which level of the nested calls holds the blocks, `level.py` tells.
 """
 
 from __future__ import annotations
