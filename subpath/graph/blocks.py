@@ -1,14 +1,12 @@
 """Residual blocks: the units that are skipped together, found through the modules they live in.
 
-Nested calls are often all skippable (a stage, its blocks, the attention and the MLP of one block);
-the level that repeats among siblings is the block.
+Which level of the nested calls holds the blocks, `level.py` tells.
 """
 
 from __future__ import annotations
 
 import operator
 import os
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -18,7 +16,7 @@ from typing import TypeVar
 from .calls import Block, CallTree
 from .level import Level, around, block_level, enclosing, inside, is_at, parent, parts, pattern
 from .likeness import alike
-from .positions import mixes_then_widens
+from .positions import is_mlp, mixes_then_widens
 from .residual import Unit
 from .trace import Call
 
@@ -127,32 +125,45 @@ def _repeating(tree: CallTree, owner: Call | None, units: Sequence[Unit]) -> lis
     blocks: list[Block] = []
     for row in _rows(units):
         branches = [_branch_modules(tree, owner, unit) for unit in row]
-        kinds = [tuple(tree.signature(path) for path in branch) for branch in branches]
-        if len(row) < 2 or not all(branches):
-            continue
-        period = _period(kinds, operator.eq)
-        if period == len(row):
-            period = _unlike_period(tree, row, branches)
-        if period < len(row):
-            blocks += _flat_blocks(tree, row, branches, period)
+        if len(row) > 1 and all(branches):
+            length = _block_length(tree, row, branches)
+            if length < len(row):
+                blocks += _flat_blocks(tree, row, branches, length)
     return blocks
 
 
-def _unlike_period(tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]) -> int:
-    """How many units make a block where no two branches are equal inside, but numbered."""
+def _block_length(tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]) -> int:
+    """How many units in a row make a block; all of them, where the branches do not repeat.
+
+    Branches that are numbered in one container are blocks by themselves, but for attention and MLP
+    by turns.
+    """
+    kinds = [tuple(tree.signature(path) for path in branch) for branch in branches]
     paths = [".".join(_common(branch)) for branch in branches]
-    numbered = all(re.search(r"\d", path.rpartition(".")[2]) for path in paths)
-    if not numbered or len(set(paths)) < len(paths) or len(set(map(pattern, paths))) > 1:
-        return len(units)
-    period = _period([tree.modules[path] for path in paths], alike)
-    if period < len(units):
-        return period
+    length = _period(kinds, operator.eq)
+    if length == 1 or not _are_numbered(paths):
+        return length
+    length = min(length, _period([tree.modules[path] for path in paths], alike))
     blocks = _flat_blocks(tree, units, branches, 1)
+    if length == 1 or len(blocks) < len(units):
+        return length
+    if length < len(units):
+        mlps = [is_mlp(tree, block) for block in blocks[:length]]
+        return length if any(mlps) and not all(mlps) else 1
     for length in range(2, len(units) + 1):
         starts = range(0, len(units), length)
         if all(mixes_then_widens(tree, blocks[i : i + length]) for i in starts):
             return length
     return 1
+
+
+def _are_numbered(paths: Sequence[str]) -> bool:
+    """Whether the paths are those of different modules, with a number each, of one container."""
+    names = [path.rpartition(".")[2] for path in paths]
+    one_container = len({parent(path) for path in paths}) == 1
+    alike_but_for_numbers = len(set(map(pattern, names))) == 1
+    different = len(set(names)) == len(names)
+    return one_container and alike_but_for_numbers and different
 
 
 def _rows(units: Iterable[Unit]) -> list[list[Unit]]:

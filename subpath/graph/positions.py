@@ -44,33 +44,28 @@ def channel_dim(tree: CallTree, end: fx.Node, nodes: Iterable[fx.Node]) -> int:
 def mixes_then_widens(tree: CallTree, blocks: Sequence[Block]) -> bool:
     """Whether all of ``blocks`` but the last mix positions, and the last is an MLP.
 
-    An MLP acts on each position on its own and is wider inside than outside. After attention or a
-    convolution it is the second part of one block.
+    After attention or a convolution, an MLP is the second part of one block.
     """
     *first, last = blocks
-    return (
-        len(first) > 0
-        and _is_wider_inside(tree, last)
-        and _acts_on_each_position(tree, last)
-        and not any(_acts_on_each_position(tree, block) for block in first)
-    )
+    return len(first) > 0 and is_mlp(tree, last) and all(mixes(tree, block) for block in first)
 
 
-def _is_wider_inside(tree: CallTree, block: Block) -> bool:
+def is_mlp(tree: CallTree, block: Block) -> bool:
+    """Whether a block acts on each position on its own, and is wider inside than outside."""
     shapes = [tree.residual.shape(node) or () for node in block.nodes]
     outside = max(prod(tree.residual.shape(end) or ()) for end in block.ends)
-    return max(map(prod, shapes)) > outside
+    return max(map(prod, shapes)) > outside and not mixes(tree, block)
 
 
-def _acts_on_each_position(tree: CallTree, block: Block) -> bool:
-    """Whether a change of one position changes the output there alone; norms do not count.
+def mixes(tree: CallTree, block: Block) -> bool:
+    """Whether a change of one position changes the output elsewhere; norms do not count.
 
-    ``False`` as well where the block cannot be tried, or has one position alone.
+    ``True`` as well where the block cannot be tried, or has one position alone.
     """
     path = block.paths[0]
     shape = tree.residual.shape(path.start)
     if shape is None or shape != tree.residual.shape(path.end):
-        return False
+        return True
     channels = channel_dim(tree, path.end, block.nodes)
     place = tuple(slice(None) if i in (0, channels) else n // 2 for i, n in enumerate(shape))
     before = noise(shape)
@@ -83,10 +78,10 @@ def _acts_on_each_position(tree: CallTree, block: Block) -> bool:
                 path.end, {path.start: after}
             )
     except Exception:  # parts of a stranger's network may need more than numbers
-        return False
+        return True
     there = changed[place].clone()
     changed[place] = False
-    return bool(there.any()) and not bool(changed.any()) and changed.numel() > there.numel()
+    return not bool(there.any()) or bool(changed.any()) or changed.numel() == there.numel()
 
 
 def _weights(shape: tuple[int, ...]) -> torch.Tensor:

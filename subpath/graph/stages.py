@@ -63,13 +63,12 @@ def find_stages(tree: CallTree) -> tuple[Stage, ...]:
     """All stages, in execution order; some may have no block that can be skipped."""
     families = _families(tree)
     kinds = {tree.kind(block.name) for family in families.values() for block in family}
-    stages: list[Stage] = []
-    for container, family in families.items():
-        row = [_as_stage_block(block, tree) for block in family]
-        others = [more for more in families.values() if more is not family]
-        row += _alike_siblings(tree, family, others)
-        row.sort(key=lambda b: tree.residual.order[b.end])
-        stages += _split(tree, container, row)
+    rows: dict[str, list[StageBlock]] = {}
+    for container in sorted(families, key=_depth, reverse=True):
+        row = [_as_stage_block(block, tree) for block in families[container]]
+        row += _alike_siblings(tree, families[container], list(rows.values()))
+        rows[container] = sorted(row, key=lambda b: tree.residual.order[b.end])
+    stages = [stage for container in families for stage in _split(tree, container, rows[container])]
     stages = _without_nested(stages + _others_alike(tree, stages, kinds))
     stages.sort(key=lambda stage: tree.residual.order[stage.end])
     return tuple(_side_by_side(tree, _join_stragglers(tree, stages)))
@@ -91,6 +90,8 @@ def continues(tree: CallTree, one: StageBlock, two: StageBlock, widths: bool = T
 
 
 def _as_stage_block(block: Block, tree: CallTree) -> StageBlock:
+    """The block, with the last of its outputs as its end, but no vector beside a picture."""
+
     def rank(end: fx.Node) -> tuple[int, int]:
         return len(tree.residual.shape(end) or ()), tree.residual.order[end]
 
@@ -119,13 +120,18 @@ def _families(tree: CallTree) -> dict[str, list[Block]]:
     return families
 
 
+def _depth(container: str) -> int:
+    """How far below the network itself; its own path is empty."""
+    return len(container.split(".")) if container else 0
+
+
 def _alike_siblings(
-    tree: CallTree, family: Sequence[Block], others: Sequence[Sequence[Block]]
+    tree: CallTree, family: Sequence[Block], deeper: Sequence[Sequence[StageBlock]]
 ) -> list[StageBlock]:
     """Blocks beside those of ``family`` that have no identity shortcut: ``layer2.0`` of a ResNet.
 
     A sibling counts when it is of the kind of one of them or merges two branches itself, but not
-    when it holds a row of ``others``: then it is a stage.
+    when it holds one of the ``deeper`` rows: then it is a stage.
     """
     kinds = {tree.kind(block.name) for block in family}
     containers = {parent(block.name) for block in family}
@@ -134,7 +140,7 @@ def _alike_siblings(
     for call, nodes in tree.nodes.items():
         if parent(call.path) not in containers or nodes & taken or call in tree.removable:
             continue
-        if any(sum(block.nodes <= nodes for block in row) > 1 for row in others):
+        if any(sum(block.nodes <= nodes for block in row) > 1 for row in deeper):
             continue
         flow_exits = [n for n in tree.exits(call) if n in tree.residual.flow]
         if flow_exits and (tree.kind(call.path) in kinds or tree.residual.merges(nodes)):

@@ -143,6 +143,22 @@ def test_branches_of_one_forward_need_not_be_alike() -> None:
     assert blocks(*layers[:2]) == []
 
 
+def test_blocks_by_turns_are_pairs_only_if_they_are_attention_and_mlp() -> None:
+    def branch(norm: type[nn.Module]) -> nn.Module:
+        return nn.Sequential(norm(8), toys.Attention(8), nn.Linear(8, 8))
+
+    mixers = toys.Loop([branch(norm) for norm in (nn.LayerNorm, nn.RMSNorm) * 2])
+    found = find_blocks(read(mixers, (images(),)).tree)
+    assert [block.name for block in found] == [f"branches.{i}" for i in range(4)]
+
+
+def test_a_stage_is_no_sibling_of_the_one_block_before_it() -> None:
+    one = nn.Sequential(Residual(mlp()))
+    two = nn.Sequential(toys.PreActivation(8, 8, 2), toys.PreActivation(8, 8))
+    plan = subpath.plan(ImageNet(8, {"one": one, "two": two}), images())
+    assert [stage.skippable for stage in plan.stages] == [("two.1",)]
+
+
 def test_a_stage_whose_later_half_has_no_identity_shortcut_is_called_so() -> None:
     stage = nn.Sequential(toys.PreActivation(8, 8), toys.Weighted(8, 8), toys.Weighted(8, 8))
     with pytest.raises(NoResidualError, match="1 stage with no such block in the later half"):
