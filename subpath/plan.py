@@ -20,9 +20,9 @@ from .graph.calls import CallTree
 from .graph.handing import (
     Template,
     UnhandableError,
-    call_of,
-    output_place,
-    template,
+    given_at,
+    handed_back,
+    returned_at,
     which_call,
 )
 from .graph.refusal import findings
@@ -30,6 +30,7 @@ from .graph.stages import Stage, StageBlock, channel_dim, continues, find_stages
 from .graph.tensors import Place
 
 Run = Literal["graph", "in place"]
+Side = Literal["returned", "given"]
 Twins = Literal["mandatory", "all", "none"]
 Share = int | float
 
@@ -76,15 +77,18 @@ class Opaque:
 
 @dataclass(frozen=True)
 class HandBack:
-    """What a block returns when it is skipped in place.
+    """What a block, or a part of it, returns when the block is skipped in place.
 
     Attributes:
         block: the block's name; for a later call of one module with ``#`` and its number.
-        call: which call of its module the block is, from 0; ``None`` if it is the only one.
+        path: the module that returns it: the block itself, or one of several parts that an outer
+            forward calls.
+        call: which call of that module it is, from 0; ``None`` if it is the only one.
         result: what it returns, of its arguments (see :mod:`subpath.graph.handing`).
     """
 
     block: str
+    path: str
     call: int | None
     result: Template
 
@@ -94,14 +98,18 @@ class StageEnd:
     """Where the output of a stage that runs in place is found.
 
     Attributes:
-        path: the module that gives it.
+        path: a module that returns it or is given it.
         call: which call of it, from 0; ``None`` if it is the only one.
-        place: keys that lead to it in what the module returns.
+        side: which of the two.
+        place: keys that lead to it in what the module returns, or in its arguments.
+        copied: whether something writes into its memory later.
     """
 
     path: str
     call: int | None
+    side: Side
     place: Place
+    copied: bool
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class Plan:
             network's own forward, whose skipped blocks hand back what they are given.
         why: why it runs so, and what kept some blocks from being skipped, in words.
         hands_back: in place, of each skippable block.
-        ends: in place, of each stage.
+        ends: in place, of each stage; ``None`` where no module returns it or is given it.
     """
 
     stages: tuple[StagePlan, ...]
@@ -127,7 +135,7 @@ class Plan:
     run: Run = "graph"
     why: str = ""
     hands_back: tuple[HandBack, ...] = ()
-    ends: tuple[StageEnd, ...] = ()
+    ends: tuple[StageEnd | None, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain lists, dicts, strings and numbers."""
@@ -167,11 +175,24 @@ class Plan:
                 run="in place" if data.get("run", "graph") == "in place" else "graph",
                 why=str(data.get("why", "")),
                 hands_back=tuple(
-                    HandBack(str(item["block"]), _number(item["call"]), _tuples(item["result"]))
+                    HandBack(
+                        str(item["block"]),
+                        str(item["path"]),
+                        _number(item["call"]),
+                        _tuples(item["result"]),
+                    )
                     for item in data.get("hands_back", ())
                 ),
                 ends=tuple(
-                    StageEnd(str(item["path"]), _number(item["call"]), _tuples(item["place"]))
+                    None
+                    if item is None
+                    else StageEnd(
+                        str(item["path"]),
+                        _number(item["call"]),
+                        "given" if item["side"] == "given" else "returned",
+                        _tuples(item["place"]),
+                        bool(item["copied"]),
+                    )
                     for item in data.get("ends", ())
                 ),
             )
@@ -276,7 +297,7 @@ def _handable(tree: CallTree, stages: Sequence[Stage]) -> tuple[tuple[Stage, ...
     def checked(item: StageBlock) -> StageBlock:
         try:
             if item.block is not None:
-                template(tree, item.block)
+                handed_back(tree, item.block)
         except UnhandableError as error:
             refused[item.name] = str(error)
             return replace(item, block=None)
@@ -291,15 +312,23 @@ def _hands_back(
 ) -> tuple[HandBack, ...]:
     blocks = [item.block for item in _skippable_blocks(kept) if item.block is not None]
     return tuple(
-        HandBack(block.name, which_call(tree, call_of(tree, block)), template(tree, block))
+        HandBack(block.name, call.path, which_call(tree, call), result)
         for block in blocks
+        for call, result in handed_back(tree, block)
     )
 
 
-def _stage_end(tree: CallTree, last: StageBlock) -> StageEnd:
-    handed = tree.residual.traced.handed
-    call = next(call for call in handed if tree.nodes.get(call) == last.nodes)
-    return StageEnd(call.path, which_call(tree, call), output_place(tree, call, last.end))
+def _stage_end(tree: CallTree, last: StageBlock) -> StageEnd | None:
+    side: Side
+    try:
+        side, (call, place) = "returned", returned_at(tree, last.nodes, last.end)
+    except LookupError:
+        try:
+            side, (call, place) = "given", given_at(tree, last.end)
+        except LookupError:
+            return None
+    copied = tree.residual.is_written_after(last.end)
+    return StageEnd(call.path, which_call(tree, call), side, place, copied)
 
 
 def _cut_isotropic(tree: CallTree, stages: Sequence[Stage], groups: int | None) -> list[Stage]:

@@ -84,6 +84,15 @@ class InPlaceModel(AdaptiveModel):
         self, *args: Any, skip: str | None = None, **kwargs: Any
     ) -> tuple[Any, tuple[torch.Tensor, ...]]:
         """The output and the stages' outputs."""
+        nowhere = [
+            s.name for s, end in zip(self.stages, self._cut.ends, strict=True) if end is None
+        ]
+        if nowhere:
+            raise SubpathError(
+                f"got a network in which no module returns or takes the output of "
+                f"{', '.join(nowhere)}; expected one that shows the outputs of its stages. "
+                "Distil from the network's output alone"
+            )
         found: dict[int, torch.Tensor] = {}
         token = CAPTURED.set(found)
         try:

@@ -8,7 +8,9 @@ calls the site.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from ..errors import PlanError, SubpathError
 from ..graph.handing import Template
 from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
-from ..plan import Plan
+from ..plan import Plan, StageEnd
 from ..skip import SkipConfig
 from .gates import twin_path
 from .statistics import forget, installed, own_norms
@@ -30,36 +32,60 @@ CAPTURED: ContextVar[dict[int, torch.Tensor] | None] = ContextVar("subpath_captu
 COUNTS: ContextVar[dict[int, int] | None] = ContextVar("subpath_counts", default=None)
 
 
-class BlockSite:
-    """A block: when its stage is skipped it hands back what it is given."""
+class Site:
+    """Stands in for the ``forward`` of one module.
+
+    Attributes:
+        module: that module.
+        original: its own ``forward``, or whatever stood there before.
+        hands_back: by the number of the call (``None`` if there is one in a run of the network),
+            in which stage it is skipped and what it then hands back.
+        ends: by the number of the call, stages whose output it returns or is given.
+        twin: the norm that takes its place when stage number ``stage`` is skipped.
+        own: copies with statistics of a config's own.
+        counted: whether its calls are told apart by their number.
+    """
 
     def __init__(self, switch: Switch, module: nn.Module) -> None:
         self.switch = switch
+        self.module = module
         self.original = module.forward
-        # By the number of the call; None if there is one call in a run of the network.
-        self.stages: dict[int | None, int] = {}
-        self.templates: dict[int | None, Template] = {}
-        self.ends: dict[int | None, tuple[int, Place]] = {}
+        self.hands_back: dict[int | None, tuple[int, Template]] = {}
+        self.ends: dict[int | None, dict[int, StageEnd]] = {}
+        self.twin: nn.Module | None = None
+        self.stage = -1
+        self.own: dict[str, nn.Module] = {}
+        self.counted = False
         self.__signature__ = inspect.signature(module.forward)
 
-    @property
-    def counted(self) -> bool:
-        """Whether its calls are told apart."""
-        return None not in self.stages and None not in self.ends
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the block, or hand back what it is given."""
+        """Run the module or what stands in for it, or hand back what is given."""
+        config = self.switch.running()
         call = self._count() if self.counted else None
-        stage = self.stages.get(call)
-        if stage is not None and self.switch.running()[stage] == "T":
-            result = hand_back(self.templates[call], self.__signature__, args, kwargs)
+        if self.ends:
+            self._capture("given", call, partial(_argument, self.__signature__, args, kwargs))
+        if call in self.hands_back and config[self.hands_back[call][0]] == "T":
+            result = hand_back(self.hands_back[call][1], self.__signature__, args, kwargs)
         else:
-            result = self.original(*args, **kwargs)
-        captured = CAPTURED.get()
-        if captured is not None and call in self.ends:
-            number, place = self.ends[call]
-            captured[number] = at(result, place)
+            result = self._forward(config)(*args, **kwargs)
+        if self.ends:
+            self._capture("returned", call, partial(at, result))
         return result
+
+    def _capture(self, side: str, call: int | None, found_at: Callable[[Place], Any]) -> None:
+        captured = CAPTURED.get()
+        if captured is not None:
+            for number, end in self.ends.get(call, {}).items():
+                if end.side == side:
+                    found = found_at(end.place)
+                    captured[number] = found.clone() if end.copied else found
+
+    def _forward(self, config: str) -> Callable[..., Any]:
+        if self.own and not self.module.training and config in self.own:
+            return self.own[config].forward
+        if self.twin is not None and config[self.stage] == "T":
+            return self.twin.forward
+        return self.original
 
     def _count(self) -> int:
         counts = COUNTS.get()
@@ -71,28 +97,6 @@ class BlockSite:
         number = counts.get(id(self), 0)
         counts[id(self)] = number + 1
         return number
-
-
-class NormSite:
-    """A norm for which another stands in: its twin, or a copy with statistics of a config's own."""
-
-    def __init__(self, switch: Switch, module: nn.Module) -> None:
-        self.switch = switch
-        self.module = module
-        self.original = module.forward
-        self.twin: nn.Module | None = None
-        self.stage = -1
-        self.own: dict[str, nn.Module] = {}
-        self.__signature__ = inspect.signature(module.forward)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the norm, or what stands in for it."""
-        config = self.switch.running()
-        if self.own and not self.module.training and config in self.own:
-            return self.own[config].forward(*args, **kwargs)
-        if self.twin is not None and config[self.stage] == "T":
-            return self.twin.forward(*args, **kwargs)
-        return self.original(*args, **kwargs)
 
 
 class HandingBack:
@@ -132,19 +136,20 @@ class Sites:
         paths: dict[str, None] = {}
         numbers = {name: n for n, stage in enumerate(self._plan.stages) for name in stage.skippable}
         for item in self._plan.hands_back:
-            site = self._block(item.block.partition("#")[0], paths)
-            site.stages[item.call] = numbers[item.block]
-            site.templates[item.call] = item.result
-            self.counted |= item.call is not None
+            site = self._site(item.path, paths)
+            site.hands_back[item.call] = numbers[item.block], item.result
         for number, end in enumerate(self._plan.ends):
-            self._block(end.path, paths).ends[end.call] = number, end.place
-            self.counted |= end.call is not None
+            if end is not None:
+                self._site(end.path, paths).ends.setdefault(end.call, {})[number] = end
         for twin in self._plan.twin_norms:
-            norm = self._norm(twin.path, paths)
+            norm = self._site(twin.path, paths)
             norm.stage, norm.twin = twin.stage, self._module(twin_path(twin), paths)
         for config in installed(self._root):
             for path, part in own_norms(self._root, config):
-                self._norm(path, paths).own[config] = part
+                self._site(path, paths).own[config] = part
+        for _, site in self._all():
+            site.counted = any(call is not None for call in (*site.hands_back, *site.ends))
+        self.counted = any(site.counted for _, site in self._all())
         self._places = [self._place(path) for path in paths]
 
     def keep_up(self) -> None:
@@ -156,8 +161,9 @@ class Sites:
 
     def skipped(self, config: SkipConfig) -> list[str]:
         """Paths of the modules that do not run at all in ``config``."""
-        skipped = [self._plan.stages[stage].skippable for stage in config.skipped]
-        return [name for names in skipped for name in names if "#" not in name and name]
+        names = {name for stage in config.skipped for name in self._plan.stages[stage].skippable}
+        items = (item for item in self._plan.hands_back if item.block in names)
+        return [item.path for item in items if item.call is None]
 
     def make_permanent(self, config: SkipConfig) -> None:
         """Take all sites away; what ``config`` skips is skipped for good and loses its weights."""
@@ -166,21 +172,22 @@ class Sites:
                 "got a network that calls one block several times; expected blocks of their own "
                 "for a sub-network without a switch. Use model.using(skip) instead"
             )
-        root, skipped = self._root, self.skipped(config)
-        for path, site in self._sites(BlockSite):
-            module = root.get_submodule(path)
-            if path in skipped:
-                template = site.templates[None]
-                vars(module)["forward"] = HandingBack(template, site.__signature__)
-                for registry in (module._modules, module._parameters, module._buffers):
+        root = self._root
+        for path, site in self._all():
+            _restore(site.module, site.original)
+            if None in site.hands_back and config.skips(site.hands_back[None][0]):
+                template = site.hands_back[None][1]
+                vars(site.module)["forward"] = HandingBack(template, site.__signature__)
+                for registry in (
+                    site.module._modules,
+                    site.module._parameters,
+                    site.module._buffers,
+                ):
                     registry.clear()
-            else:
-                _restore(module, site.original)
-        for path, norm in self._sites(NormSite):
-            _restore(norm.module, norm.original)
-            part = norm.own.get(config) if not norm.module.training else None
-            if part is None and norm.twin is not None and config.skips(norm.stage):
-                part = norm.twin
+                continue
+            part = site.own.get(config) if not site.module.training else None
+            if part is None and site.twin is not None and config.skips(site.stage):
+                part = site.twin
             if part is not None:
                 root.set_submodule(path, part)
         for name in ("twin_norms", "calibrated"):
@@ -188,23 +195,15 @@ class Sites:
         for own in installed(root):
             forget(root, own)
 
-    def _sites(self, kind: type[Any]) -> list[tuple[str, Any]]:
-        modules = self._root.named_modules()
-        found = [(path, vars(module).get("forward")) for path, module in modules]
-        return [(path, site) for path, site in found if type(site) is kind]
+    def _all(self) -> list[tuple[str, Site]]:
+        found = ((p, vars(m).get("forward")) for p, m in self._root.named_modules())
+        return [(path, site) for path, site in found if isinstance(site, Site)]
 
-    def _block(self, path: str, paths: dict[str, None]) -> BlockSite:
+    def _site(self, path: str, paths: dict[str, None]) -> Site:
         module = self._module(path, paths)
-        if not isinstance(vars(module).get("forward"), BlockSite):
-            vars(module)["forward"] = BlockSite(self._switch, module)
-        site: BlockSite = vars(module)["forward"]
-        return site
-
-    def _norm(self, path: str, paths: dict[str, None]) -> NormSite:
-        module = self._module(path, paths)
-        if not isinstance(vars(module).get("forward"), NormSite):
-            vars(module)["forward"] = NormSite(self._switch, module)
-        site: NormSite = vars(module)["forward"]
+        if not isinstance(vars(module).get("forward"), Site):
+            vars(module)["forward"] = Site(self._switch, module)
+        site: Site = vars(module)["forward"]
         return site
 
     def _module(self, path: str, paths: dict[str, None]) -> nn.Module:
@@ -227,7 +226,7 @@ def without_sites(module: nn.Module) -> nn.Module:
     """``module`` itself, a copy whose parts have sites; they get their own ``forward`` back."""
     for inner in module.modules():
         site = vars(inner).get("forward")
-        if isinstance(site, (BlockSite, NormSite)):
+        if isinstance(site, Site):
             _restore(inner, site.original)
     return module
 
@@ -247,6 +246,8 @@ def hand_back(
     kind = template[0]
     if kind == "input":
         return _argument(signature, args, kwargs, template[1:])
+    if kind == "zeros":
+        return torch.zeros_like(_argument(signature, args, kwargs, template[1:]))
     if kind == "value":
         return template[1]
     if kind == "dict":

@@ -69,6 +69,7 @@ class _Opaque(_Strict):
 
 class _HandBack(_Strict):
     block: _Name
+    path: _Name
     call: Annotated[int, Field(ge=0)] | None
     result: list[Any]
 
@@ -83,7 +84,9 @@ class _HandBack(_Strict):
 class _End(_Strict):
     path: _Name
     call: Annotated[int, Field(ge=0)] | None
+    side: Literal["returned", "given"]
     place: tuple[str | int, ...]
+    copied: bool
 
 
 class _Plan(_Strict):
@@ -94,14 +97,14 @@ class _Plan(_Strict):
     run: Literal["graph", "in place"] = "graph"
     why: str = ""
     hands_back: tuple[_HandBack, ...] = ()
-    ends: tuple[_End, ...] = ()
+    ends: tuple[_End | None, ...] = ()
 
     @model_validator(mode="after")
     def _names_each_thing_once(self) -> _Plan:
         if self.run == "in place":
-            skippable = sorted(block for stage in self.stages for block in stage.skippable)
-            if sorted(item.block for item in self.hands_back) != skippable:
-                raise ValueError("expected in hands_back each skippable block once, and no other")
+            skippable = {block for stage in self.stages for block in stage.skippable}
+            if {item.block for item in self.hands_back} != skippable:
+                raise ValueError("expected in hands_back each skippable block, and no other")
             if len(self.ends) != len(self.stages):
                 raise ValueError("expected one of ends for each stage")
         elif self.hands_back or self.ends:

@@ -1,17 +1,20 @@
 """What a block hands back when it is skipped in place: of its arguments, each in its place.
 
-A block that is run in place is one call of one module. Skipped, it returns what it was given, in
-the form in which it would have returned its result: a tuple stays a tuple, a cache the same cache.
+A block that is one call of one module returns, when it is skipped, what it was given, in the form
+in which it would have returned its result: a tuple stays a tuple, a cache the same cache. Where an
+outer forward calls the parts and adds them itself (``x = x + attention(norm(x))``), the last part
+of the branch returns zeros and those before it what they were given.
 The form is a template of nested tuples, plain enough to be written as JSON::
 
     ("input", "hidden_states")          the argument of that name; more keys lead into it
+    ("zeros", "hidden_states")          zeros like that argument
     ("value", None)                     a constant
     ("tuple", template, ...)            also "list"; ("dict", (key, template), ...)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,7 +33,7 @@ def is_template(value: Any) -> bool:
     if not isinstance(value, (list, tuple)) or not value:
         return False
     kind, *rest = value
-    if kind == "input":
+    if kind in ("input", "zeros"):
         return bool(rest) and all(isinstance(key, (str, int)) for key in rest)
     if kind == "value":
         return len(rest) == 1 and isinstance(rest[0], _CONSTANTS)
@@ -45,20 +48,20 @@ class UnhandableError(Exception):
     """A block that cannot be skipped in place, with the reason."""
 
 
-def call_of(tree: CallTree, block: Block) -> Call:
-    """The call that ``block`` is.
+def handed_back(tree: CallTree, block: Block) -> tuple[tuple[Call, Template], ...]:
+    """The calls that hand something back when ``block`` is skipped, and what.
 
     Raises:
-        UnhandableError: it is no single call, or leaves a part of itself when it is skipped.
+        UnhandableError: ``block`` cannot be skipped in this way.
     """
+    if not all(path.exact for path in block.paths):
+        raise UnhandableError("a scale or an activation stays on its shortcut")
     for call, other in tree.removable.items():
         if other.nodes == block.nodes and call in tree.residual.traced.handed:
-            return call
-    raise UnhandableError(
-        "it leaves a norm or a layer of its own on the shortcut"
-        if any(other.nodes == block.nodes for other in tree.reducible.values())
-        else "it is no call of one module"
-    )
+            return ((call, _of_whole_call(tree, block, call)),)
+    if any(other.nodes == block.nodes for other in tree.reducible.values()):
+        raise UnhandableError("it leaves a norm or a layer of its own on the shortcut")
+    return tuple(_Parts(tree, block).handed_back())
 
 
 def which_call(tree: CallTree, call: Call) -> int | None:
@@ -68,51 +71,165 @@ def which_call(tree: CallTree, call: Call) -> int | None:
     return numbers.index(call.number) if len(numbers) > 1 else None
 
 
-def template(tree: CallTree, block: Block) -> Template:
-    """What ``block`` hands back when it is skipped.
+def returned_at(tree: CallTree, nodes: frozenset[fx.Node], end: fx.Node) -> tuple[Call, Place]:
+    """Where the value of ``end`` is returned: by the call that computes ``nodes``, or another.
 
     Raises:
-        UnhandableError: something of it is none of its inputs.
+        LookupError: no call returns it.
     """
-    handed = tree.residual.traced.handed[call_of(tree, block)]
-    if not all(path.exact for path in block.paths):
-        raise UnhandableError("a scale or an activation stays on its shortcut")
-    return _Template(tree, block, handed).of(handed.result)
+    handed = tree.residual.traced.handed
+    whole = [call for call in handed if tree.nodes.get(call) == nodes]
+    for call in (*whole, *handed):
+        for place, leaf in leaves(handed[call].result):
+            if handed[call].nodes.get(id(leaf)) is end:
+                return call, place
+    raise LookupError("no call returns it")
 
 
-def output_place(tree: CallTree, call: Call, end: fx.Node) -> Place:
-    """Where in the result of ``call`` the tensor of node ``end`` lies."""
+def given_at(tree: CallTree, end: fx.Node) -> tuple[Call, Place]:
+    """The first call that is given the value of ``end``, and as which argument.
+
+    Raises:
+        LookupError: no call is given it.
+    """
+    for call, handed in tree.residual.traced.handed.items():
+        for place, value in handed.given:
+            if value is end and _is_plain(place):
+                return call, place
+    raise LookupError("no call is given it")
+
+
+def _of_whole_call(tree: CallTree, block: Block, call: Call) -> Template:
+    """What a block hands back that is ``call``."""
     handed = tree.residual.traced.handed[call]
-    places = (p for p, leaf in leaves(handed.result) if handed.nodes.get(id(leaf)) is end)
-    return next(places, ())
+    starts: Mapping[fx.Node, fx.Node] = {path.end: path.start for path in block.paths}
 
-
-class _Template:
-    def __init__(self, tree: CallTree, block: Block, handed: Handed) -> None:
-        self._tree, self._block, self._handed = tree, block, handed
-        self._starts: Mapping[fx.Node, fx.Node] = {p.end: p.start for p in block.paths}
-
-    def of(self, value: Any) -> Template:
-        if isinstance(value, torch.Tensor):
-            return self._tensor(self._handed.nodes[id(value)])
-        if type(value) in (tuple, list):
-            return (type(value).__name__, *(self.of(item) for item in value))
-        if type(value) is dict and all(isinstance(key, str) for key in value):
-            return ("dict", *((key, self.of(item)) for key, item in value.items()))
-        for place, given in self._handed.given:
-            if given is value and not isinstance(value, _CONSTANTS):
-                return ("input", *place)
-        if isinstance(value, _CONSTANTS):
-            return ("value", value)
-        raise UnhandableError(f"it returns a {type(value).__name__} of its own")
-
-    def _tensor(self, node: fx.Node) -> Template:
-        start = self._starts.get(node, node)
-        if start in self._block.nodes:
-            if any(user not in self._block.nodes for user in node.users):
+    def tensor(node: fx.Node) -> Template:
+        start = starts.get(node, node)
+        if start in block.nodes:
+            if any(user not in block.nodes for user in node.users):
                 raise UnhandableError("it returns a tensor that is none of its inputs")
             return ("value", None)  # nobody used it
-        for place, given in self._handed.given:
-            if given is start and all(isinstance(key, (str, int)) for key in place):
+        for place, given in handed.given:
+            if given is start and _is_plain(place):
                 return ("input", *place)
         raise UnhandableError("its shortcut does not begin at one of its arguments")
+
+    return _form(handed, handed.result, tensor)
+
+
+class _Parts:
+    """A block whose parts an outer forward calls, and adds to its stream itself."""
+
+    def __init__(self, tree: CallTree, block: Block) -> None:
+        self._tree, self._block = tree, block
+        self._residual, self._traced = tree.residual, tree.residual.traced
+        self._units = [unit for path in block.paths for unit in path.units]
+        owners = {self._traced.calls[unit.add] for unit in self._units}
+        if len(owners) != 1:
+            raise UnhandableError("several forwards add to its stream")
+        (owner,) = owners
+        self._calls: dict[fx.Node, Call] = {}  # the call, of those the owner makes, of each node
+        for node in block.nodes:
+            stack = self._traced.calls[node]
+            if len(stack) > len(owner) and stack[: len(owner)] == owner:
+                self._calls[node] = stack[len(owner)]
+
+    def handed_back(self) -> Iterator[tuple[Call, Template]]:
+        zeros: set[fx.Node] = set()
+        for unit in self._units:
+            found = self._zeros_for(unit.branch) if self._residual.is_sum(unit.add) else None
+            if found is None:
+                raise UnhandableError(f"no module gives what {unit.add} adds to its stream")
+            zeros |= found
+        left_to_run = set(self._block.skipped)
+        for call in dict.fromkeys(self._calls.values()):
+            nodes = self._tree.nodes[call]
+            last = not zeros.isdisjoint(self._nodes_of_result(call))
+            if not last and not self._is_for_branch_alone(nodes):
+                continue
+            try:
+                result = self._result_of(call, zeros)
+            except UnhandableError:
+                if last:
+                    raise
+                continue
+            left_to_run -= nodes
+            yield call, result
+        self._check_what_still_runs(left_to_run)
+
+    def _check_what_still_runs(self, nodes: set[fx.Node]) -> None:
+        adds = {unit.add for unit in self._units}
+        for node in sorted(nodes - adds, key=self._residual.order.__getitem__):
+            fact = self._traced.facts[node]
+            if fact.macs:
+                raise UnhandableError(f"{self._told(node)} would still run")
+            if fact.writes and node not in self._calls:
+                raise UnhandableError(f"{self._told(node)} writes into what it is given")
+
+    def _told(self, node: fx.Node) -> str:
+        return self._calls[node].path if node in self._calls else str(node)
+
+    def _is_for_branch_alone(self, nodes: frozenset[fx.Node]) -> bool:
+        return {node for node in nodes if node in self._residual.flow} <= self._block.skipped
+
+    def _zeros_for(self, node: fx.Node) -> set[fx.Node] | None:
+        """What calls have to give as zeros, so that ``node`` is zero; ``None`` if none can."""
+        if node in self._calls:
+            return {node} if node in self._nodes_of_result(self._calls[node]) else None
+        if node not in self._block.nodes:
+            return None
+        for together in self._residual.zero_if(node):
+            found = [self._zeros_for(parent) for parent in together]
+            if found and all(nodes is not None for nodes in found):
+                return set().union(*(nodes for nodes in found if nodes is not None))
+        return None
+
+    def _nodes_of_result(self, call: Call) -> set[fx.Node]:
+        """The tensors that ``call`` gives; what lies inside one node counts as the node too."""
+        handed = self._traced.handed.get(call)
+        given = set() if handed is None else set(handed.nodes.values())
+        return (
+            given
+            | {parent for node in given for parent in node.all_input_nodes[:1]}
+            & (self._tree.nodes[call])
+        )
+
+    def _result_of(self, call: Call, zeros: set[fx.Node]) -> Template:
+        handed = self._traced.handed[call]
+
+        def tensor(node: fx.Node) -> Template:
+            used = any(user.op != "output" and user in self._block.nodes for user in node.users)
+            outside = any(user not in self._block.nodes for user in node.users)
+            kind = "zeros" if zeros & {node, *node.all_input_nodes[:1]} else "input"
+            if outside:
+                raise UnhandableError(f"what {call.path} gives is used elsewhere too")
+            if not used:
+                return ("value", None)
+            for place, given in handed.given:
+                alike = isinstance(given, fx.Node) and self._residual.is_alike(given, node)
+                if alike and _is_plain(place):
+                    return (kind, *place)
+            raise UnhandableError(f"what {call.path} gives has the shape of none of its inputs")
+
+        return _form(handed, handed.result, tensor)
+
+
+def _form(handed: Handed, value: Any, tensor: Callable[[fx.Node], Template]) -> Template:
+    """The template of ``value``, whose tensors ``tensor`` tells."""
+    if isinstance(value, torch.Tensor):
+        return tensor(handed.nodes[id(value)])
+    if type(value) in (tuple, list):
+        return (type(value).__name__, *(_form(handed, item, tensor) for item in value))
+    if type(value) is dict and all(isinstance(key, str) for key in value):
+        return ("dict", *((key, _form(handed, item, tensor)) for key, item in value.items()))
+    for place, given in handed.given:
+        if given is value and not isinstance(value, _CONSTANTS) and _is_plain(place):
+            return ("input", *place)
+    if isinstance(value, _CONSTANTS):
+        return ("value", value)
+    raise UnhandableError(f"it returns a {type(value).__name__} of its own")
+
+
+def _is_plain(place: Place) -> bool:
+    return all(isinstance(key, (str, int)) for key in place)

@@ -28,6 +28,8 @@ from .tensors import at, has_memory, leaves, storage_of, tensors_in
 from .trace import Call, Handed, TracedGraph
 
 IsLeaf = Callable[[str, nn.Module], bool]
+_Forward = Callable[..., Any]
+_Run = Callable[[Call, _Forward, Any, Any], Any]
 
 
 def record(model: nn.Module, inputs: Inputs, is_leaf: IsLeaf) -> TracedGraph:
@@ -142,13 +144,13 @@ class _Recorder(TorchDispatchMode):
         """Let calls of ``module`` be noted."""
         forward = module.forward
         leaf = self._is_leaf(path, module)
-        call = self._call_leaf if leaf else self._call_opened
+        run = self._run_leaf if leaf else self._run_opened
 
         def watched(*args: Any, **kwargs: Any) -> Any:
             if self._inside_leaf or not all(map(has_memory, tensors_in((args, kwargs)))):
                 return forward(*args, **kwargs)  # inside vmap the operators are noted one by one
             self._calls_made += 1
-            return call(Call(path, self._calls_made), forward, args, kwargs)
+            return self._call(Call(path, self._calls_made), run, forward, args, kwargs)
 
         module.forward = watched
 
@@ -176,23 +178,27 @@ class _Recorder(TorchDispatchMode):
         self._note_result(node, result, written, flops(func, args, kwargs, result) // 2)
         return result
 
-    def _call_opened(self, call: Call, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def _call(self, call: Call, run: _Run, forward: _Forward, args: Any, kwargs: Any) -> Any:
+        """One call of a module, and what is handed in and out of it."""
         given = [
             ((*name, *place), self.node_of(leaf) if isinstance(leaf, torch.Tensor) else leaf)
             for name, value in named_arguments(forward, args, kwargs)
             for place, leaf in leaves(value)
         ]
-        self._stack.append(call)
-        try:
-            result = forward(*args, **kwargs)
-        finally:
-            self._stack.pop()
+        result = run(call, forward, args, kwargs)
         tensors = {id(tensor): self.node_of(tensor) for tensor in tensors_in(result)}
         self._kept.append((args, kwargs, result))
         self.handed[call] = Handed(tuple(given), result, tensors)
         return result
 
-    def _call_leaf(self, call: Call, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def _run_opened(self, call: Call, forward: _Forward, args: Any, kwargs: Any) -> Any:
+        self._stack.append(call)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            self._stack.pop()
+
+    def _run_leaf(self, call: Call, forward: _Forward, args: Any, kwargs: Any) -> Any:
         given = self._nodes(args, kwargs)
         before = [(tensor, tensor._version) for tensor in tensors_in((args, kwargs))]
         counted = self._flops

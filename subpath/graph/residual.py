@@ -10,7 +10,7 @@ shortcut stand for the sum. No names, no class lists.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,7 @@ _CHANGES |= {torch.addcmul, "addcmul", "addcmul_", _aten.addcmul.default, _aten.
 _MIXTURES = {torch.lerp, "lerp", "lerp_", _aten.lerp.Scalar, _aten.lerp_.Scalar}
 _PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 _PRODUCTS |= {_aten.mul.Tensor, _aten.mul_.Tensor}
+_QUOTIENTS = {_aten.div.Tensor, _aten.div_.Tensor}
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,33 @@ class ResidualGraph:
             return None
         return Path(end, node, tuple(steps), closed, exact=False)
 
+    def is_written_after(self, node: fx.Node) -> bool:
+        """Whether something writes later into the memory of what ``node`` gives."""
+        facts = self.traced.facts
+        memory, made = set(facts[node].storages), self.order[node]
+        return any(self.order[n] > made and memory & fact.writes for n, fact in facts.items())
+
+    def is_sum(self, node: fx.Node) -> bool:
+        """Whether ``node`` gives its first operand where the other one is zero."""
+        return node.target not in _MIXTURES
+
+    def is_alike(self, one: fx.Node, other: fx.Node) -> bool:
+        """Whether both are one tensor of the same shape and kind of number."""
+        first, second = self.traced.facts[one], self.traced.facts[other]
+        return first.shape == second.shape is not None and first.floating == second.floating
+
+    def zero_if(self, node: fx.Node) -> Iterator[tuple[fx.Node, ...]]:
+        """Groups of operands: ``node`` is zero where all those of one group are."""
+        parents = tuple(parent for parent in node.all_input_nodes if parent in self.flow)
+        if node.target in _PRODUCTS:
+            yield from ((parent,) for parent in parents)
+        elif node.target in _QUOTIENTS:
+            yield from ((parent,) for parent in parents[:1] if parent is node.args[0])
+        elif (operands := self.operands(node)) is not None:
+            yield operands
+        elif parents and self._is_plain(node):
+            yield parents
+
     def has_weights(self, nodes: Iterable[fx.Node]) -> bool:
         """Whether one of ``nodes`` uses a matrix or a filter bank."""
         return self._weight_layers(nodes) > 0
@@ -361,7 +389,8 @@ class ResidualGraph:
             return (units[node].shortcut,)
         parents = tuple(p for p in node.all_input_nodes if self.traced.facts[p].shapes)
         if not parents or not all(parent in self.flow for parent in parents):
-            return parents[:1] if self._is_scale(node) else None
+            flowing = tuple(parent for parent in parents if parent in self.flow)
+            return flowing[:1] if self._is_scale(node) else None
         passes = self._is_plain(node) or self._is_scale(node)
         if passes or (activations and (self._traits_of(node).activation or self._is_norm(node))):
             return parents
