@@ -100,7 +100,8 @@ def convert(
             result is also an instance of the original's class. By default the graph, where
             torch.fx can open the network and nothing is lost by it; ``plan.why`` says why not.
         check: run the original's copy and the result once on inputs of the example's shapes and
-            compare them to the last bit, which costs two forward passes.
+            compare them to the last bit, which costs two forward passes; in place, run the
+            base-net once too.
 
     Returns:
         The adaptive model, in the mode (train or eval) of ``model``.
@@ -241,6 +242,8 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         adaptive.set_grad_checkpointing(zoo.recomputes(model, plan.opened))
     if expected is not None:
         expected.compare(adaptive)
+        if plan.run == "in place":
+            expected.try_base_net(adaptive)
     return adaptive
 
 

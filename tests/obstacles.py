@@ -132,6 +132,55 @@ class ShakeShake(Block):
         return x + Shaken.apply(self.branch(x), self.other(x))
 
 
+class Mixer(nn.Module):
+    """Mixes positions; gives a tuple, as attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+        shares = torch.softmax(x @ x.mT if x.abs().sum() > 0 else x @ x.mT * 0, dim=-1)
+        return shares @ self.values(x), None
+
+
+class Parts(nn.Module):
+    """The parts of a block, whose own forward is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.mixer = Mixer()
+        self.mlp = nn.Sequential(nn.Linear(WIDTH, 16), nn.GELU(), nn.Linear(16, WIDTH))
+        self.gamma = nn.Parameter(torch.rand(WIDTH))
+        self.dropout = nn.Dropout(0.1)
+
+
+def pre_norm(parts: Any, x: Tensor) -> Tensor:
+    mixed, _ = parts.mixer(parts.norm1(x))
+    x = mixed + x
+    return x + parts.mlp(parts.norm2(x))
+
+
+def scaled(parts: Any, x: Tensor) -> Tensor:
+    mixed, _ = parts.mixer(parts.norm1(x))
+    x = x + parts.gamma * parts.dropout(mixed)
+    branch = parts.dropout(parts.mlp(parts.norm2(x))) * 0.5
+    x = x.clone()
+    x += branch
+    return x
+
+
+def side_by_side(parts: Any, x: Tensor) -> Tensor:
+    normed = parts.norm1(x)
+    return x + (parts.mixer(normed)[0] + parts.mlp(normed).transpose(0, 1).transpose(0, 1))
+
+
+def post_norm(parts: Any, x: Tensor) -> Tensor:
+    x = parts.norm1(x + parts.mixer(x)[0])
+    return parts.norm2(x + parts.mlp(x))
+
+
 class Net(nn.Module):
     """Norm, blocks in a row, a head; ``run`` tells how a block is called."""
 
@@ -147,7 +196,7 @@ class Net(nn.Module):
         x = self.before(self.stem(x))
         for block in self.stages:
             x = self.run(block, x, **more)
-        return self.head(x.mean(1))
+        return self.head(x).mean(1)
 
 
 def _plain(block: nn.Module, x: Tensor) -> Tensor:
@@ -206,6 +255,10 @@ OBSTACLES = [
     Obstacle("shake-shake", ShakeShake),
     Obstacle("parametrised layers", _parametrised),
     Obstacle("plain", Block),
+    Obstacle("parts called from outside", Parts, pre_norm),
+    Obstacle("parts with a scale, dropout and an in-place add", Parts, scaled),
+    Obstacle("parts side by side", Parts, side_by_side),
+    Obstacle("parts with a norm after the add", Parts, post_norm),
 ]
 
 

@@ -12,6 +12,8 @@ from torch import nn
 from ..errors import MisreadError, TraceError
 from ..graph.equality import unequal
 from ..graph.inputs import Inputs
+from ..skip import SkipConfig
+from .model import AdaptiveModel
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -58,6 +60,25 @@ class Expected:
                 "last bit. Nothing was converted"
             )
 
+    def try_base_net(self, adaptive: AdaptiveModel) -> None:
+        """Run the network with everything skippable skipped.
+
+        Raises:
+            MisreadError: it does not run: a forward needs more of a block than what it returns.
+        """
+        if not self._has_data:
+            return
+        config = SkipConfig.base_net(len(adaptive.stages))
+        try:
+            with adaptive.using(config):
+                _run(adaptive, self._inputs)
+        except Exception as error:  # other people's code
+            raise MisreadError(
+                f"got a {type(adaptive).__name__} that does not run with {config} skipped "
+                f"({_said(error)}); expected blocks of which no more is used than what they "
+                "return. Choose others with blocks=... or skippable=..."
+            ) from error
+
 
 def _run(model: nn.Module, inputs: Inputs) -> Any:
     modes = {module: module.training for module in model.modules()}
@@ -93,14 +114,21 @@ def _said(error: Exception) -> str:
 
 
 def _with_numbers(inputs: Inputs, place: torch.device) -> Inputs:
-    """Zeros or whatever memory held would make many networks look alike."""
+    """The example itself; but zeros, or whatever memory held, would make many networks look alike.
+
+    Boxes, masks and the like have to mean something, so numbers that vary are kept.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def filled(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.is_meta:
-            return tensor
-        if not tensor.is_floating_point():
-            return tensor.to(place)
+        if tensor.is_meta or not tensor.is_floating_point() or _varies(tensor):
+            return tensor if tensor.is_meta else tensor.to(place)
         return torch.randn(tensor.shape, generator=generator).to(place, tensor.dtype)
 
     return inputs.map(filled)
+
+
+def _varies(tensor: torch.Tensor) -> bool:
+    """Whether it holds numbers of a usual size that differ."""
+    smallest, largest = tensor.aminmax() if tensor.numel() else (tensor.new_zeros(()),) * 2
+    return 1e-4 < float(largest - smallest) < 1e6

@@ -13,6 +13,8 @@ from dataclasses import replace
 from math import prod
 from typing import TypeVar
 
+from torch import fx
+
 from .calls import Block, CallTree
 from .level import Level, around, block_level, enclosing, inside, is_at, parent, parts, pattern
 from .likeness import alike
@@ -123,7 +125,7 @@ def _repeating(tree: CallTree, owner: Call | None, units: Sequence[Unit]) -> lis
     MLP is one module with two units and no row of blocks.
     """
     blocks: list[Block] = []
-    for row in _rows(units):
+    for row in _rows(tree, units):
         branches = [_branch_modules(tree, owner, unit) for unit in row]
         if len(row) > 1 and all(branches):
             length = _block_length(tree, row, branches)
@@ -166,10 +168,10 @@ def _are_numbered(paths: Sequence[str]) -> bool:
     return one_container and alike_but_for_numbers and different
 
 
-def _rows(units: Iterable[Unit]) -> list[list[Unit]]:
+def _rows(tree: CallTree, units: Iterable[Unit]) -> list[list[Unit]]:
     rows: list[list[Unit]] = []
     for unit in units:
-        if rows and unit.fork is rows[-1][-1].add:
+        if rows and tree.residual.steps_to(unit.fork, rows[-1][-1].add) is not None:
             rows[-1].append(unit)
         else:
             rows.append([unit])
@@ -205,17 +207,32 @@ def _flat_blocks(
 ) -> list[Block]:
     """The blocks of each ``period`` units."""
     starts = range(0, len(units), period)
-    found = (_flat_block(tree, units[i : i + period], branches[i : i + period]) for i in starts)
+    ends = _ends(tree, units)
+    found = (
+        _flat_block(tree, units[i].fork, ends[i : i + period][-1], branches[i : i + period])
+        for i in starts
+    )
     return [block for block in found if block is not None]
 
 
+def _ends(tree: CallTree, units: Sequence[Unit]) -> list[fx.Node]:
+    """Where each unit ends: at its add, or behind the norm that follows each of them."""
+    ends = [unit.fork for unit in units[1:]]
+    after = [tree.residual.steps_to(end, unit.add) for unit, end in zip(units, ends, strict=False)]
+    last = units[-1].add
+    for _ in after[-1:] and (after[-1] or ()):
+        users = [user for user in last.users if user.op != "output"]
+        last = users[0] if len(users) == 1 else last
+    return [*ends, last]
+
+
 def _flat_block(
-    tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]
+    tree: CallTree, fork: fx.Node, end: fx.Node, branches: Sequence[Sequence[str]]
 ) -> Block | None:
     order = tree.residual.order
-    first, last = order[units[0].fork], order[units[-1].add]
+    first, last = order[fork], order[end]
     nodes = frozenset(node for node, i in order.items() if first < i <= last)
-    path = tree.residual.path(units[-1].add, nodes)
+    path = tree.residual.path(end, nodes)
     name = _common([path for branch in branches for path in branch])
     return tree.block(".".join(name), (path,), nodes) if path is not None and name else None
 

@@ -37,7 +37,7 @@ def _unequal_values(expected: Any, got: Any) -> str:
     wrong = (expected != got) & ~(expected.isnan() & got.isnan())
     if not wrong.any():
         return ""
-    apart = (expected.double() - got.double()).abs()[wrong].max()
+    apart = (expected.detach().double() - got.detach().double()).abs()[wrong].max()
     return f"{int(wrong.sum())} of {wrong.numel()} numbers differ, by up to {float(apart):.3g}"
 
 

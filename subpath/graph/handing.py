@@ -129,6 +129,8 @@ class _Parts:
         if len(owners) != 1:
             raise UnhandableError("several forwards add to its stream")
         (owner,) = owners
+        steps = {step for path in block.paths for step in path.steps}
+        self._norms_on_path = set(filter(self._residual.is_norm, steps))
         self._calls: dict[fx.Node, Call] = {}  # the call, of those the owner makes, of each node
         for node in block.nodes:
             stack = self._traced.calls[node]
@@ -145,13 +147,13 @@ class _Parts:
         left_to_run = set(self._block.skipped)
         for call in dict.fromkeys(self._calls.values()):
             nodes = self._tree.nodes[call]
-            last = not zeros.isdisjoint(self._nodes_of_result(call))
-            if not last and not self._is_for_branch_alone(nodes):
+            needed = not (zeros | self._norms_on_path).isdisjoint(self._nodes_of_result(call))
+            if not needed and (self._is_free(call) or not self._is_for_branch_alone(nodes)):
                 continue
             try:
                 result = self._result_of(call, zeros)
             except UnhandableError:
-                if last:
+                if needed:
                     raise
                 continue
             left_to_run -= nodes
@@ -170,15 +172,20 @@ class _Parts:
     def _told(self, node: fx.Node) -> str:
         return self._calls[node].path if node in self._calls else str(node)
 
+    def _is_free(self, call: Call) -> bool:
+        """Whether it may as well run: a dropout, which one network often calls many times."""
+        weights = any(True for _ in self._tree.modules[call.path].parameters())
+        return not weights and not any(self._traced.facts[n].macs for n in self._tree.nodes[call])
+
     def _is_for_branch_alone(self, nodes: frozenset[fx.Node]) -> bool:
         return {node for node in nodes if node in self._residual.flow} <= self._block.skipped
 
     def _zeros_for(self, node: fx.Node) -> set[fx.Node] | None:
         """What calls have to give as zeros, so that ``node`` is zero; ``None`` if none can."""
-        if node in self._calls:
-            return {node} if node in self._nodes_of_result(self._calls[node]) else None
         if node not in self._block.nodes:
             return None
+        if node in self._calls and not self._residual.leaves_zeros(node):
+            return {node} if node in self._nodes_of_result(self._calls[node]) else None
         for together in self._residual.zero_if(node):
             found = [self._zeros_for(parent) for parent in together]
             if found and all(nodes is not None for nodes in found):
@@ -201,10 +208,11 @@ class _Parts:
         def tensor(node: fx.Node) -> Template:
             used = any(user.op != "output" and user in self._block.nodes for user in node.users)
             outside = any(user not in self._block.nodes for user in node.users)
+            outside &= node not in self._block.ends
             kind = "zeros" if zeros & {node, *node.all_input_nodes[:1]} else "input"
             if outside:
                 raise UnhandableError(f"what {call.path} gives is used elsewhere too")
-            if not used:
+            if not used and node not in self._block.ends:
                 return ("value", None)
             for place, given in handed.given:
                 alike = isinstance(given, fx.Node) and self._residual.is_alike(given, node)

@@ -244,7 +244,7 @@ class ResidualGraph:
             return None
         others = [n for n in trail.steps if n not in units and not self._is_plain(n)]
         exact = all(self._leaves_alone(other, trail.start) for other in others)
-        if not exact and any(self._is_norm(other) for other in others):
+        if not exact and any(self.is_norm(other) for other in others):
             return None
         return Path(end, trail.start, trail.steps, closed, exact)
 
@@ -264,6 +264,18 @@ class ResidualGraph:
             return None
         return Path(end, node, tuple(steps), closed, exact=False)
 
+    def steps_to(self, end: fx.Node, start: fx.Node) -> tuple[fx.Node, ...] | None:
+        """The identities, activations and norms on the way from ``start`` to ``end``.
+
+        ``None`` if there is another way, or something else on it.
+        """
+
+        def goes_on(node: fx.Node) -> bool:
+            return node is not start and self.order[node] > self.order[start]
+
+        trail = self._trail(end, goes_on, {}, activations=True)
+        return trail.steps if trail is not None and trail.start is start else None
+
     def is_written_after(self, node: fx.Node) -> bool:
         """Whether something writes later into the memory of what ``node`` gives."""
         facts = self.traced.facts
@@ -278,6 +290,10 @@ class ResidualGraph:
         """Whether both are one tensor of the same shape and kind of number."""
         first, second = self.traced.facts[one], self.traced.facts[other]
         return first.shape == second.shape is not None and first.floating == second.floating
+
+    def leaves_zeros(self, node: fx.Node) -> bool:
+        """Whether ``node`` is a module that gives its input back in eval mode, as dropout does."""
+        return node.op == "call_module" and self._is_plain(node)
 
     def zero_if(self, node: fx.Node) -> Iterator[tuple[fx.Node, ...]]:
         """Groups of operands: ``node`` is zero where all those of one group are."""
@@ -392,14 +408,15 @@ class ResidualGraph:
             flowing = tuple(parent for parent in parents if parent in self.flow)
             return flowing[:1] if self._is_scale(node) else None
         passes = self._is_plain(node) or self._is_scale(node)
-        if passes or (activations and (self._traits_of(node).activation or self._is_norm(node))):
+        if passes or (activations and (self._traits_of(node).activation or self.is_norm(node))):
             return parents
         return None
 
     def _is_plain(self, node: fx.Node) -> bool:
         return self._traits_of(node).identity or self._moves(node)
 
-    def _is_norm(self, node: fx.Node) -> bool:
+    def is_norm(self, node: fx.Node) -> bool:
+        """Whether ``node`` is a call of a normalisation layer."""
         if node.op != "call_module":
             return False
         if node.target not in self._norms:
@@ -446,12 +463,12 @@ class ResidualGraph:
 
         A norm of what is normalised changes no more than the scale and the shift that it learned.
         """
-        norm = self._is_norm(last)
+        norm = self.is_norm(last)
         if not norm and not self._traits_of(last).idempotent:
             return False
         node: fx.Node | None = start
         while node is not None and node not in self.units:
-            if norm and self._is_norm(node):
+            if norm and self.is_norm(node):
                 return True
             if self._traits_of(node).activation:
                 return not norm and same_function(last, node, self.modules)

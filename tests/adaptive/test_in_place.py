@@ -12,9 +12,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import subpath
-from obstacles import OBSTACLES, Net, Obstacle, tokens, without
-from subpath.errors import SubpathError
+from obstacles import OBSTACLES, Block, Net, Obstacle, Parts, pre_norm, tokens, without
+from subpath.errors import MisreadError, SubpathError
 from subpath.graph.equality import unequal
+from subpath.graph.work import work_of
 
 
 @pytest.fixture(params=OBSTACLES, ids=str)
@@ -186,7 +187,7 @@ def test_stage_outputs_are_those_of_their_last_blocks() -> None:
 def test_shares_of_work_are_the_sum_of_what_runs() -> None:
     _, adaptive = in_place(OBSTACLES[0])
     tokens_, width = 2 * 5, 8
-    per_block, rest = tokens_ * width * width, tokens_ * width * width + 2 * width * 3
+    per_block, rest = tokens_ * width * width, tokens_ * width * (width + 3)
     for config in adaptive.skip_configs():
         blocks = 4 - len(skipped(adaptive, config))
         expected = (blocks * per_block + rest) / (4 * per_block + rest)
@@ -360,3 +361,98 @@ def test_a_calibrated_config_has_statistics_of_its_own() -> None:
     again.load_state_dict(adaptive.state_dict())
     assert again.calibrated == (config,)
     assert torch.equal(again(x, skip=config), adaptive(x, skip=config))
+
+
+PARTED = [o for o in OBSTACLES if o.name.startswith("parts")]
+
+
+@pytest.mark.parametrize("obstacle", PARTED, ids=str)
+def test_a_skipped_block_of_parts_costs_nothing_and_holds_no_weights(obstacle: Obstacle) -> None:
+    model, adaptive = in_place(obstacle)
+    base = adaptive.skip_configs()[-1]
+    by_hand = without(model, skipped(adaptive, base))
+    assert adaptive.work(base).total == work_of(lambda: by_hand(tokens())).total
+
+    def weights(stages: nn.Module) -> int:
+        used = ("norm1", "mixer", "mlp")  # a scale is no module's to give away
+        named = stages.named_parameters()
+        return sum(p.numel() for name, p in named if name.split(".")[1] in used)
+
+    assert weights(adaptive.subnet(base).stages) == weights(by_hand.stages)
+
+
+@pytest.mark.parametrize("obstacle", PARTED, ids=str)
+def test_stage_outputs_of_blocks_of_parts(obstacle: Obstacle) -> None:
+    model, adaptive = in_place(obstacle)
+    for config in adaptive.skip_configs():
+        by_hand = without(model, skipped(adaptive, config))
+        x, expected = by_hand.before(by_hand.stem(tokens())), []
+        for parts in by_hand.stages:
+            x = obstacle.run(parts, x)
+            expected.append(x)
+        places = [len(s.blocks) for s in adaptive.stages]
+        kept = [
+            n - (len(s.skippable) if letter == "T" else 0)
+            for n, s, letter in zip(places, adaptive.stages, config, strict=True)
+        ]
+        ends = [expected[sum(kept[: i + 1]) - 1] for i in range(len(kept))]
+        features = adaptive.forward_features_of_stages(tokens(), skip=config)[1]
+        assert unequal(ends, list(features)) == "", config
+
+
+def mixture(parts: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.lerp(x, parts.mlp(parts.norm1(x)), 0.5)
+
+
+def own_product(parts: Any, x: torch.Tensor) -> torch.Tensor:
+    hidden = nn.functional.linear(parts.norm1(x), parts.mixer.values.weight)
+    return x + parts.mixer(hidden)[0]
+
+
+def own_noise(parts: Any, x: torch.Tensor) -> torch.Tensor:
+    return x + (parts.mlp(parts.norm1(x)) + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (mixture, "no module gives what"),
+        (own_product, "would still run"),
+        (own_noise, "no module gives what"),
+    ],
+)
+def test_parts_that_cannot_step_aside_are_refused_by_name(run: Any, reason: str) -> None:
+    model = Obstacle("", OBSTACLES[-1].block, run).build()
+    with pytest.raises(SubpathError, match=reason):
+        subpath.convert(model, tokens(), run="in place")
+
+
+class Noting(Block):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.noted = float(x.sum())
+        return x + self.branch(x)
+
+
+def test_a_base_net_that_fails_is_no_conversion() -> None:
+    def needs_more(block: Any, x: torch.Tensor) -> torch.Tensor:
+        x = block(x)
+        del block.noted
+        return x
+
+    model = Obstacle("", Noting, needs_more).build()
+    with pytest.raises(MisreadError, match=r"does not run with TT skipped .AttributeError"):
+        subpath.convert(model, tokens(), run="in place")
+
+
+def test_outputs_of_stages_that_no_module_sees_are_refused_by_name() -> None:
+    class Pooled(Net):
+        def forward(self, x: torch.Tensor, **more: Any) -> Any:
+            for parts in self.stages:
+                x = self.run(parts, x)
+            return self.head(x.mean(1))
+
+    adaptive: Any = subpath.convert(Pooled(Parts, pre_norm, 4), tokens(), run="in place")
+    assert [end is None for end in adaptive.plan.ends] == [False, True]
+    adaptive(tokens(), skip="TT")
+    with pytest.raises(SubpathError, match=r"takes the output of stages\.2; expected"):
+        adaptive.forward_features_of_stages(tokens())
