@@ -31,13 +31,20 @@ def show_json(document: Any) -> None:
 
 def error(message: str) -> None:
     """Print one message on stderr, wrapped at words on a terminal."""
+    _tell("error: ", "bold red", message)
+
+
+def remark(message: str) -> None:
+    """The same of something that stops nothing."""
+    _tell("note: ", "bold yellow", message)
+
+
+def _tell(kind: str, style: str, message: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
-    console.print(
-        Text.assemble(("error: ", "bold red"), message), soft_wrap=not console.is_terminal
-    )
+    console.print(Text.assemble((kind, style), message), soft_wrap=not console.is_terminal)
 
 
 @contextmanager

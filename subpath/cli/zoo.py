@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
-from .output import error, only_results_on_stdout
+from .output import error, only_results_on_stdout, remark
 from .sweep_summary import show_sweep
+
+if TYPE_CHECKING:
+    from ..sweep.record import Record
 
 
 def zoo(
     library: Annotated[
-        str, typer.Option(metavar="timm|torchvision", help="Whose networks.")
+        str,
+        typer.Option(
+            metavar="NAME|all",
+            help="Whose networks: timm, torchvision, transformers, diffusers, ... (another name "
+            "lists them), or those of every library that is installed.",
+        ),
     ] = "timm",
     filter_: Annotated[
         list[str] | None,
@@ -71,41 +79,51 @@ def zoo(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Convert every network of timm or torchvision without weights, and check each.
+    """Convert every network of a library, and check each.
 
-    An interrupted sweep goes on when the same command is given again. The exit status is 1 if a
-    network fails or a check does not hold.
+    Networks of timm and torchvision are made in full size, without weights; those of other
+    libraries small, with random weights. Nothing is downloaded. An interrupted sweep goes on when
+    the same command is given again. The exit status is 1 if a network fails or a check does not
+    hold.
     """
     with only_results_on_stdout():
         from ..sweep.pool import Limits  # torch and timm take a second: not for --help
         from ..sweep.results import Results
-        from ..sweep.run import choose, sweep
+        from ..sweep.run import choose, installed, sweep
         from ..sweep.table import write_page
+        from ..zoo import LIBRARIES
         from .sweep_progress import watcher
 
-        names = choose(library, filter_ or (), family)
+        everything = library == "all"
+        libraries, missing = installed(list(LIBRARIES)) if everything else ([library], [])
+        chosen = choose(libraries, filter_ or (), family)
+        keys = [(name, network) for name, networks in chosen.items() for network in networks]
         known = Results(results)
         if fresh:
-            known.forget((library, name) for name in names)
+            known.forget(keys)
+        records: list[Record] = []
         try:
-            records = sweep(
-                library,
-                names,
-                known,
-                parity=parity,
-                workers=workers,
-                limits=Limits(seconds, int(memory * 2**30)),
-                observer=watcher(),
-            )
+            for name, networks in chosen.items():
+                records += sweep(
+                    name,
+                    networks,
+                    known,
+                    parity=parity,
+                    workers=workers,
+                    limits=Limits(seconds, int(memory * 2**30)),
+                    observer=watcher(),
+                )
         except KeyboardInterrupt:
-            done = sum(known.get(library, name) is not None for name in names)
+            done = sum(known.get(*key) is not None for key in keys)
             error(
-                f"interrupted after {done} of {len(names)} networks, which are in {results}; the "
+                f"interrupted after {done} of {len(keys)} networks, which are in {results}; the "
                 f"same command{' without --fresh' if fresh else ''} goes on from there"
             )
             sys.exit(130)
         if table is not None:
             write_page(table, known.records)
+        for what in missing:
+            remark(what)
     show_sweep(records, results, json)
     if any(record.outcome == "failed" or record.wrong for record in records):
         sys.exit(1)

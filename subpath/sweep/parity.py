@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,22 +46,27 @@ def compare(library: str, name: str, tell: Tell = silent) -> dict[str, Check]:
         The answers by the name of the question, after one about making the network, which says
         under which conditions the others were asked.
     """
-    with _same_every_time():
+    with same_every_time():
         tell("making it with weights")
         try:
             subject = make_subject(zoo.library(library), name)
         except SubpathError as error:
             return {MADE: Check(False, said(error))}
-        answers = {MADE: Check(True, subject.conditions)}
-        for title, ask in QUESTIONS.items():
-            tell(title)
-            answers[title] = _answer(ask, subject)
+        return {MADE: Check(True, subject.conditions), **ask(subject, QUESTIONS, tell)}
+
+
+def ask(subject: Subject, titles: Iterable[str], tell: Tell) -> dict[str, Check]:
+    """The answers to some of :data:`QUESTIONS`."""
+    answers = {}
+    for title in titles:
+        tell(title)
+        answers[title] = _answer(QUESTIONS[title], subject)
     return answers
 
 
-def _answer(ask: Callable[[Subject], str], subject: Subject) -> Check:
+def _answer(question: Callable[[Subject], str], subject: Subject) -> Check:
     try:
-        difference = ask(subject)
+        difference = question(subject)
     except OriginalRefusesError as error:
         return Check(None, str(error))
     except Exception as error:  # the network's own code runs here
@@ -70,7 +75,7 @@ def _answer(ask: Callable[[Subject], str], subject: Subject) -> Check:
 
 
 @contextmanager
-def _same_every_time() -> Iterator[None]:
+def same_every_time() -> Iterator[None]:
     """Where torch has a way of doing it that gives the same numbers each time, it takes that."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -236,6 +241,7 @@ def _without_twins(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 MADE = "made with weights"
+ALWAYS = ("eval", "train step", "base-net by hand")  # of each small network
 QUESTIONS: Mapping[str, Callable[[Subject], str]] = {
     "same cut": _same_cut,
     "eval": _same_output,

@@ -38,13 +38,15 @@ class Record:
     """What is known of one network.
 
     Attributes:
-        library: ``timm`` or ``torchvision``.
+        library: a key of :data:`subpath.zoo.LIBRARIES`.
         versions: of the library and of torch.
         name: the network's name in its library.
         family: the file that defines it, ``resnet``.
         part: path of the module that was examined instead of the whole (``backbone``).
         outcome: ``converted``, ``no-residual`` (refused: there is nothing to skip) or ``failed``.
         reason: why it was refused, or the error.
+        run: ``graph`` or ``in place``, once it is converted.
+        why: why it is run so, in words.
         inputs: shape of each example input, batch included.
         stages: the stages with a skippable sub-path.
         gmacs_super: 1e9 multiply-adds of the super-net's matrix products and convolutions, for one
@@ -64,6 +66,8 @@ class Record:
     part: str = ""
     outcome: Outcome = "failed"
     reason: str = ""
+    run: str = ""
+    why: str = ""
     inputs: tuple[tuple[int, ...], ...] = ()
     stages: tuple[StageDepth, ...] = ()
     gmacs_super: float | None = None
@@ -73,6 +77,11 @@ class Record:
     checks: Mapping[str, Check] = field(default_factory=dict)
     parity: Mapping[str, Check] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def read_by(self) -> str:
+        """How it was read: ``symbolic`` tracing, or a concrete ``run``."""
+        return {"graph": "symbolic", "in place": "run"}.get(self.run, "")
 
     @property
     def skip_configs(self) -> int:

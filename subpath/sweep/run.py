@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from .. import zoo
-from ..errors import SweepError
+from ..errors import ModelError, SweepError
 from .families import by_family, smallest
 from .observer import Observer, Silent
 from .parity import MADE
@@ -17,37 +17,65 @@ from .results import Results
 from .structure import blank
 
 
-def choose(library: str, patterns: Sequence[str] = (), family: str | None = None) -> list[str]:
-    """The networks of a library whose names match one of ``patterns``.
+def installed(libraries: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of some libraries that are installed, and for each other one what to install.
+
+    Raises:
+        ModelError: one of them is not known.
+    """
+    here, missing = [], []
+    for name in libraries:
+        library = zoo.library(name)
+        try:
+            library.version  # noqa: B018
+        except ModelError as error:
+            missing.append(str(error))
+        else:
+            here.append(name)
+    return here, missing
+
+
+def choose(
+    libraries: Sequence[str], patterns: Sequence[str] = (), family: str | None = None
+) -> dict[str, list[str]]:
+    """The networks of each library whose names match one of ``patterns``.
 
     Args:
-        library: ``timm`` or ``torchvision``.
+        libraries: keys of :data:`subpath.zoo.LIBRARIES`.
         patterns: names, with ``*`` for any letters; none for all networks.
         family: only networks of this family.
 
     Raises:
         SweepError: a pattern matches no name, or there is no such family.
     """
-    known = zoo.library(library)
-    names = known.names()
-    if family is not None:
-        families = {name: known.family(name) for name in names}
-        names = [name for name in names if families[name] == family]
-        if not names:
-            raise SweepError(
-                f"got the family {family!r}; expected one of {library}'s: "
-                f"{', '.join(sorted(set(families.values())))}"
-            )
+    found = {}
+    families: set[str] = set()
+    for library in libraries:
+        known = zoo.library(library)
+        by_name = {name: known.family(name) for name in known.names()}
+        families |= set(by_name.values())
+        found[library] = [n for n in by_name if family is None or by_name[n] == family]
+    whose = " and ".join(libraries)
+    if family is not None and family not in families:
+        raise SweepError(
+            f"got the family {family!r}; expected one of {whose}'s: {', '.join(sorted(families))}"
+        )
     for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+        if not any(_matches(name, [pattern]) for names in found.values() for name in names):
             raise SweepError(
-                f"got {pattern!r}, which is the name of no network of {library}"
+                f"got {pattern!r}, which is the name of no network of {whose}"
                 f"{f' in the family {family}' if family else ''}; expected a name, or a pattern "
                 "in quotes as 'resnet*'"
             )
-    if not patterns:
-        return names
-    return [n for n in names if any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)]
+    chosen = {
+        library: [name for name in names if not patterns or _matches(name, patterns)]
+        for library, names in found.items()
+    }
+    return {library: names for library, names in chosen.items() if names}
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def sweep(
@@ -66,7 +94,7 @@ def sweep(
     What ``results`` holds already is not done again, unless the library has changed since.
 
     Args:
-        library: ``timm`` or ``torchvision``.
+        library: a key of :data:`subpath.zoo.LIBRARIES`.
         names: the networks.
         results: what is known, and where new records are written.
         parity: compare numbers as well, for the smallest of the networks in each family that are
@@ -81,6 +109,7 @@ def sweep(
 
     Raises:
         SweepError: workers cannot be started, or the results cannot be written.
+        ModelError: the library is not installed.
     """
     observer = observer or Silent()
     with Pool(workers, limits or Limits(), observer, command) as pool:
@@ -123,7 +152,7 @@ class _Rounds:
     ) -> list[Record]:
         tasks = [{"kind": kind, "library": self._library, "name": name} for name in names]
         made = []
-        self._observer.begin(kind, len(known) + len(names), known)
+        self._observer.begin(f"{self._library}, {kind}", len(known) + len(names), known)
         try:
             for done in self._pool.run(tasks):
                 record = record_of(done)

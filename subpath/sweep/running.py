@@ -28,10 +28,15 @@ def run(model: nn.Module, inputs: Inputs, **arguments: Any) -> Any:
         **arguments: further ones, as ``skip``.
     """
     own = each_tensor(inputs, torch.Tensor.clone)
-    random.seed(SEED)
-    np.random.seed(SEED)
-    torch.manual_seed(SEED)
+    seed_all(SEED)
     return model(*own.args, **own.kwargs, **arguments)
+
+
+def seed_all(number: int) -> None:
+    """Begin all random numbers anew: torch's, numpy's and Python's."""
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
 
 
 def converted(model: nn.Module, inputs: Inputs, how: Plan | None = None) -> AdaptiveModel:

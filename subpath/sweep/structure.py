@@ -1,7 +1,8 @@
-"""Examine one network without weights: how it is cut, what that saves, is it still the same?
+"""Examine one network: how it is cut, what that saves, is it still the same?
 
 Networks without data are made and run quickly, whatever their size. One that computes with values
-while it is made or run is examined with random weights, and run with a small input.
+while it is made or run is examined with random weights, and run with a small input. Networks that
+their library makes small have weights, and their numbers are compared.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
 from ..convert import convert
 from ..errors import ModelError, NoResidualError, TraceError
+from ..graph.inputs import Inputs, in_order
 from ..graph.shapes import Quickly
 from ..plan import Plan
 from ..skip import SkipConfig
 from .asking import OriginalRefusesError, Tell, original_runs, said, silent
 from .calls import Calls, first_difference, log_calls
+from .parity import ALWAYS, ask, same_every_time
 from .record import Check, Record, StageDepth
-from .subject import make_original, noise, smallest_input
+from .subject import make_original, make_subject, noise, smallest_input
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Pair:
 
 
 def examine(library: str, name: str, tell: Tell = silent) -> Record:
-    """Convert one network and ask what can be asked without its numbers.
+    """Convert one network and ask whether it is still the same.
 
     Args:
-        library: ``timm`` or ``torchvision``.
+        library: a key of :data:`subpath.zoo.LIBRARIES`.
         name: the network.
         tell: is told what is being done.
 
@@ -65,14 +68,27 @@ def examine(library: str, name: str, tell: Tell = silent) -> Record:
     start = time.perf_counter()
     record = blank(library, name)
     try:
-        pair = pair_of(library, name, tell)
-        record = _described(record, pair)
-        record = replace(record, checks=dict(_checks(record, pair, tell)))
+        small = zoo.library(library).small
+        record = (_with_numbers if small else _without_numbers)(record, tell)
     except NoResidualError as error:
         record = replace(record, outcome="no-residual", reason=str(error))
     except Exception as error:  # other people's code in every shape
         record = replace(record, outcome="failed", reason=said(error))
     return replace(record, seconds=round(time.perf_counter() - start, 2))
+
+
+def _without_numbers(record: Record, tell: Tell) -> Record:
+    pair = pair_of(record.library, record.name, tell)
+    record = _described(record, pair.adaptive, Inputs(pair.inputs))
+    return replace(record, checks=dict(_checks(record, pair, tell)))
+
+
+def _with_numbers(record: Record, tell: Tell) -> Record:
+    with same_every_time():
+        tell("converting")
+        subject = make_subject(zoo.library(record.library), record.name)
+        record = _described(record, subject.adaptive, subject.example)
+        return replace(record, checks=ask(subject, ALWAYS, tell))
 
 
 def blank(library: str, name: str) -> Record:
@@ -137,7 +153,7 @@ def _converted(
     return Pair(model.to(device), adaptive.to(device), inputs, tables)
 
 
-def macs_of(adaptive: AdaptiveModel, inputs: tuple[torch.Tensor, ...]) -> tuple[int, int]:
+def macs_of(adaptive: AdaptiveModel, inputs: Inputs) -> tuple[int, int]:
     """Multiply-adds of super-net and base-net for these inputs, batch and all."""
     stages = len(adaptive.stages)
     ends = SkipConfig.super_net(stages), SkipConfig.base_net(stages)
@@ -145,19 +161,25 @@ def macs_of(adaptive: AdaptiveModel, inputs: tuple[torch.Tensor, ...]) -> tuple[
         whole, base = (adaptive.work(config, inputs).total for config in ends)
     else:
         assert isinstance(adaptive, GraphModel)
-        whole, base = map(adaptive._graphs_for(inputs)[False].macs, ends)
+        positional = in_order(adaptive._root, inputs)
+        assert positional is not None
+        whole, base = map(adaptive._graphs_for(positional)[False].macs, ends)
     return whole, base
 
 
-def _described(record: Record, pair: Pair) -> Record:
-    plan = pair.adaptive.plan
+def _described(record: Record, adaptive: AdaptiveModel, inputs: Inputs) -> Record:
+    plan = adaptive.plan
     # The multiply-adds of AdaptiveModel.share_of_work, which counts the example batch.
-    whole, base = macs_of(pair.adaptive, pair.inputs)
-    samples = pair.inputs[0].shape[0]
+    whole, base = macs_of(adaptive, inputs)
+    shapes = tuple(tuple(x.shape) for x in inputs.tensors())
+    first = next(iter((*inputs.args, *inputs.kwargs.values())))
+    samples = len(first) if isinstance(first, list) else shapes[0][0]
     return replace(
         record,
         outcome="converted",
-        inputs=tuple(tuple(x.shape) for x in pair.inputs),
+        run=plan.run,
+        why=plan.why,
+        inputs=shapes,
         stages=tuple(StageDepth(s.name, len(s.blocks), len(s.skippable)) for s in plan.stages),
         gmacs_super=whole / samples / 1e9,
         gmacs_base=base / samples / 1e9,

@@ -15,7 +15,7 @@ from ..errors import ModelError
 from ..graph.inputs import Inputs
 from ..skip import SkipConfig
 from .equality import tensors_of
-from .running import converted, each_tensor
+from .running import converted, each_tensor, seed_all
 
 SIZES = (64, 96, 128, 160, 192, 224, 256)
 
@@ -114,7 +114,7 @@ def make_original(
     behind them could be wrong, or one norm stand for another, and nobody would see it. Buffers
     that are not saved stay as they are.
     """
-    torch.manual_seed(seed)
+    seed_all(seed)
     model = library.make(name, **arguments)
     with torch.no_grad():
         for tensor in model.state_dict().values():

@@ -88,5 +88,5 @@ class Catalogue:
     def _missing(self, error: ImportError) -> ModelError:
         return ModelError(
             f"got an error while importing {self.module} ({error}); expected it to be installed: "
-            f"pip install {self.distribution}"
+            f"pip install {self.distribution}, or 'subpath[libraries]' for all such libraries"
         )
