@@ -90,7 +90,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     lines = [process.stderr.readline(), process.stderr.readline()]
-    assert lines[0].startswith("structure: ")
+    assert lines[0].startswith("timm, structure: ")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130

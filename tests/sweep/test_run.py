@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import timm
 
-from subpath.errors import SweepError
+from subpath import zoo
+from subpath.errors import ModelError, SweepError
 from subpath.sweep.families import by_family, smallest
 from subpath.sweep.observer import Silent
 from subpath.sweep.parity import MADE
 from subpath.sweep.record import Check, Record
 from subpath.sweep.results import Results
-from subpath.sweep.run import choose, sweep
+from subpath.sweep.run import choose, installed, sweep
+from subpath.zoo.catalogue import Catalogue
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("fake_examiner.py")))
 NAMES = ["resnet34", "resnet18", "vgg11", "vgg13", "vit_tiny_patch16_224"]
@@ -51,7 +53,7 @@ def test_everything_is_written_down_once(tmp_path: Path) -> None:
     records, observer = run(path, NAMES[:3])
     assert [record.name for record in records] == NAMES[:3]
     assert sorted(observer.examined) == sorted(NAMES[:3])
-    assert observer.rounds == [("structure", 3, 0)]
+    assert observer.rounds == [("timm, structure", 3, 0)]
     records, observer = run(path, NAMES)
     assert [record.outcome for record in records] == [
         "converted",
@@ -60,7 +62,7 @@ def test_everything_is_written_down_once(tmp_path: Path) -> None:
         "failed",
         "converted",
     ]
-    assert observer.rounds == [("structure", 5, 3)]
+    assert observer.rounds == [("timm, structure", 5, 3)]
     assert sorted(observer.examined) == sorted(NAMES[3:])
     assert records[3].reason == "its process ended with status 1"
     assert records[3].family == "vgg"
@@ -82,7 +84,7 @@ def test_what_another_version_gave_is_done_again(tmp_path: Path) -> None:
 def test_parity_of_the_smallest_of_each_family(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     records, observer = run(path, NAMES, parity=True)
-    assert observer.rounds == [("structure", 5, 0), ("parity", 2, 0)]
+    assert observer.rounds == [("timm, structure", 5, 0), ("timm, parity", 2, 0)]
     assert observer.ends == 2
     by_name = {record.name: record for record in records}
     assert by_name["resnet34"].parity == {}
@@ -92,7 +94,7 @@ def test_parity_of_the_smallest_of_each_family(tmp_path: Path) -> None:
     assert failed.wrong == {MADE: "its process ended with status 1"}
     again, observer = run(path, NAMES, parity=True)
     assert again == records
-    assert observer.rounds == [("structure", 5, 5), ("parity", 2, 2)]
+    assert observer.rounds == [("timm, structure", 5, 5), ("timm, parity", 2, 2)]
     assert observer.examined == []
 
 
@@ -108,12 +110,31 @@ def test_the_smallest_has_the_fewest_multiply_adds() -> None:
 
 
 def test_names_are_chosen_by_pattern_and_family() -> None:
-    assert choose("timm") == timm.list_models()
-    assert choose("timm", ["resnet18", "resnet34"]) == ["resnet18", "resnet34"]
-    assert choose("timm", ["resnet*"]) == timm.list_models("resnet*")
-    assert choose("timm", family="vgg") == timm.list_models(module="vgg")
-    assert choose("timm", ["*_bn"], "vgg") == timm.list_models("*_bn", module="vgg")
-    assert "raft_large" in choose("torchvision")
+    assert choose(["timm"]) == {"timm": timm.list_models()}
+    assert choose(["timm"], ["resnet18", "resnet34"]) == {"timm": ["resnet18", "resnet34"]}
+    assert choose(["timm"], ["resnet*"]) == {"timm": timm.list_models("resnet*")}
+    assert choose(["timm"], family="vgg") == {"timm": timm.list_models(module="vgg")}
+    assert choose(["timm"], ["*_bn"], "vgg") == {"timm": timm.list_models("*_bn", module="vgg")}
+    assert "raft_large" in choose(["torchvision"])["torchvision"]
+
+
+def test_a_pattern_may_be_that_of_some_libraries_alone() -> None:
+    found = choose(["timm", "torchvision", "nn"], ["vgg11", "decoder-*"])
+    assert found == {
+        "timm": ["vgg11"],
+        "torchvision": ["vgg11"],
+        "nn": ["decoder-causal", "decoder-pre-norm"],
+    }
+
+
+def test_what_is_not_installed_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Catalogue("missing", "no_such_module", "no-such-distribution", {})
+    monkeypatch.setattr(zoo, "LIBRARIES", {**zoo.LIBRARIES, "missing": missing})
+    here, (said,) = installed(["nn", "missing"])
+    assert here == ["nn"]
+    assert "pip install no-such-distribution, or 'subpath[libraries]'" in said
+    with pytest.raises(ModelError, match="no-such-distribution"):
+        sweep("missing", ["one"], Results(Path("never.jsonl")), command=COMMAND)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +148,5 @@ def test_names_are_chosen_by_pattern_and_family() -> None:
 )
 def test_a_choice_of_nothing_is_refused(patterns: list[str], family: str | None, said: str) -> None:
     with pytest.raises(SweepError) as raised:
-        choose("timm", patterns, family)
+        choose(["timm"], patterns, family)
     assert said in str(raised.value)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from subpath.sweep import structure
+from subpath.sweep.parity import ALWAYS
 from subpath.sweep.record import Record
 from subpath.sweep.structure import examine
 
@@ -84,3 +85,13 @@ def test_a_record_is_one_line() -> None:
     for wrong in ({}, [], 3, {"library": "timm"}, {**record.to_dict(), "stages": 3}):
         with pytest.raises(ValueError, match="no record"):
             Record.from_dict(wrong)
+
+
+def test_small_networks_have_their_numbers_compared() -> None:
+    record = examine("nn", "encoder-pre-norm")
+    assert (record.outcome, record.run, record.read_by) == ("converted", "in place", "run")
+    assert record.depths == "2-2-2"
+    assert list(record.checks) == list(ALWAYS)
+    assert [record.checks[title].passed for title in ("eval", "train step")] == [True, True]
+    # Half of the blocks, each of the same cost, are skipped.
+    assert record.ratio == 0.5
