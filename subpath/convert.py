@@ -23,6 +23,7 @@ from .errors import (
     ModelError,
     NoResidualError,
     PlanError,
+    SubpathError,
     TraceError,
 )
 from .graph.copies import deep_copy
@@ -143,8 +144,12 @@ def _first_that_works(
     """What ``finish`` makes of the plan for the graph, else of the one for running in place."""
 
     def in_place(why: str) -> Plan:
-        reading = read_run(model, inputs)
-        return make_plan(reading.tree, reading.norms, **wish.arguments(), run="in place", why=why)
+        def planned() -> Plan:
+            reading = read_run(model, inputs)
+            arguments = wish.arguments()
+            return make_plan(reading.tree, reading.norms, **arguments, run="in place", why=why)
+
+        return _understood(model, planned)
 
     if run == "in place":
         return finish(in_place("it was asked for"))
@@ -188,8 +193,26 @@ def _plan_for_graph(model: nn.Module, inputs: Inputs, wish: _Wish) -> Plan:
             f"got inputs by name ({', '.join(inputs.kwargs)}) with gaps between them; expected "
             "positional ones for a graph"
         )
-    reading = read(model, positional, zoo.opaque_functions())
-    return make_plan(reading.tree, reading.norms, **wish.arguments())
+
+    def planned() -> Plan:
+        reading = read(model, positional, zoo.opaque_functions())
+        return make_plan(reading.tree, reading.norms, **wish.arguments())
+
+    return _understood(model, planned)
+
+
+def _understood(model: nn.Module, planned: Callable[[], Plan]) -> Plan:
+    """Other people's modules fail in ways nobody foresees: such a network is not understood."""
+    try:
+        return planned()
+    except SubpathError:
+        raise
+    except Exception as error:
+        said = (str(error).strip() or "no message").splitlines()[0]
+        raise TraceError(
+            f"got a {type(model).__name__} that cannot be read: {type(error).__name__}: {said}. "
+            "Expected a network that this library understands; please report it with this message"
+        ) from error
 
 
 def _blocks_in(found: Plan) -> int:

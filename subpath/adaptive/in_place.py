@@ -41,8 +41,10 @@ class InPlaceModel(AdaptiveModel):
     _given: Inputs | None
     _work: dict[str, int]
 
+    # Blocks ask a context variable, of which torch.compile knows nothing. A sub-network asks none.
+    @torch.compiler.disable
     def __call__(self, *args: Any, skip: str | None = None, **kwargs: Any) -> Any:
-        """Run one sub-network.
+        """Run one sub-network, uncompiled; compile ``model.subnet(skip)`` instead.
 
         Args:
             *args: what the original takes.

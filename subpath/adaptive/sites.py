@@ -8,8 +8,10 @@ calls the site.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import is_dataclass
 from functools import partial
 from typing import Any
 
@@ -65,7 +67,7 @@ class Site:
         if self.ends:
             self._capture("given", call, partial(_argument, self.__signature__, args, kwargs))
         if call in self.hands_back and config[self.hands_back[call][0]] == "T":
-            result = hand_back(self.hands_back[call][1], self.__signature__, args, kwargs)
+            result = hand_back(self.hands_back[call][1], self, args, kwargs)
         else:
             result = self._forward(config)(*args, **kwargs)
         if self.ends:
@@ -102,13 +104,14 @@ class Site:
 class HandingBack:
     """The ``forward`` of a block that is skipped for good."""
 
-    def __init__(self, template: Template, signature: inspect.Signature) -> None:
+    def __init__(self, template: Template, site: Site) -> None:
         self.template = template
-        self.__signature__ = signature
+        self.module = site.module
+        self.__signature__ = site.__signature__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Hand back what is given."""
-        return hand_back(self.template, self.__signature__, args, kwargs)
+        return hand_back(self.template, self, args, kwargs)
 
 
 class Sites:
@@ -177,7 +180,7 @@ class Sites:
             _restore(site.module, site.original)
             if None in site.hands_back and config.skips(site.hands_back[None][0]):
                 template = site.hands_back[None][1]
-                vars(site.module)["forward"] = HandingBack(template, site.__signature__)
+                vars(site.module)["forward"] = HandingBack(template, site)
                 for registry in (
                     site.module._modules,
                     site.module._parameters,
@@ -240,20 +243,36 @@ def _restore(module: nn.Module, original: Any) -> None:
 
 
 def hand_back(
-    template: Template, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Any
+    template: Template, called: Site | HandingBack, args: tuple[Any, ...], kwargs: Any
 ) -> Any:
     """What ``template`` makes of the arguments of one call."""
-    kind = template[0]
+    kind, *rest = template
     if kind == "input":
-        return _argument(signature, args, kwargs, template[1:])
+        return _argument(called.__signature__, args, kwargs, tuple(rest))
     if kind == "zeros":
-        return torch.zeros_like(_argument(signature, args, kwargs, template[1:]))
+        return torch.zeros_like(_argument(called.__signature__, args, kwargs, tuple(rest)))
+    if kind == "sized zeros":
+        dim, size, *place = rest
+        given = _argument(called.__signature__, args, kwargs, tuple(place))
+        return given.new_zeros([*given.shape[:dim], size, *given.shape[dim + 1 :]])
     if kind == "value":
-        return template[1]
-    if kind == "dict":
-        return {key: hand_back(item, signature, args, kwargs) for key, item in template[1:]}
-    items = (hand_back(item, signature, args, kwargs) for item in template[1:])
+        return rest[0]
+    if kind in ("dict", "record"):
+        make = dict if kind == "dict" else _record_class(called.module, rest.pop(0))
+        return make(**{key: hand_back(item, called, args, kwargs) for key, item in rest})
+    items = (hand_back(item, called, args, kwargs) for item in rest)
     return list(items) if kind == "list" else tuple(items)
+
+
+def _record_class(module: nn.Module, name: str) -> Any:
+    """The dataclass of that name that the source file of the module's class knows."""
+    found = getattr(sys.modules.get(type(module).__module__), name, None)
+    if not (isinstance(found, type) and is_dataclass(found)):
+        raise PlanError(
+            f"got a plan in which a {type(module).__name__} hands back a {name}, which "
+            f"{type(module).__module__} does not know; expected the network it was made for"
+        )
+    return found
 
 
 def _argument(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from math import prod
 from typing import TypeVar
@@ -25,13 +25,17 @@ from .trace import Call
 _Kind = TypeVar("_Kind")
 
 
-def find_blocks(tree: CallTree) -> tuple[Block, ...]:
+def find_blocks(tree: CallTree, known: Collection[str] = ()) -> tuple[Block, ...]:
     """The residual blocks of a traced model, in execution order.
 
     Args:
         tree: the calls of the model; module paths give the blocks their names.
+        known: the names of all blocks, if an earlier trace with more modules opened told them.
     """
-    level = block_level(tree)
+    owned: dict[Call | None, list[Unit]] = defaultdict(list)
+    for unit in tree.residual.units.values():
+        owned[_owner(tree, unit)].append(unit)
+    level = block_level(tree, lambda call: bool(_repeating(tree, call, owned[call], known)))
     blocks: list[Block] = []
     for call, block in tree.skippable.items():
         if enclosing(tree, call) is not None or _is_part_of_block(tree, call, level):
@@ -39,15 +43,12 @@ def find_blocks(tree: CallTree) -> tuple[Block, ...]:
         if is_at(tree, call, level):
             blocks.append(block)
         elif call in tree.removable:
-            inner = _descend(tree, call, level)
+            inner = _descend(tree, call, level, known)
             blocks += [] if inner == [block] and _is_odd(tree, call, level) else inner
     claimed = {node for block in blocks for node in block.nodes}
-    flat: dict[Call | None, list[Unit]] = defaultdict(list)
-    for unit in tree.residual.units.values():
-        if unit.add not in claimed:
-            flat[_owner(tree, unit)].append(unit)
-    for owner, units in flat.items():
-        blocks += _repeating(tree, owner, units)
+    for owner, units in list(owned.items()):
+        left = [unit for unit in units if unit.add not in claimed]
+        blocks += _repeating(tree, owner, left, known)
     blocks = [block for block in blocks if not _updates_one_vector(tree, block)]
     blocks.sort(key=lambda block: min(tree.residual.order[end] for end in block.ends))
     return _unique_names(blocks)
@@ -61,11 +62,12 @@ def locate_blocks(tree: CallTree, names: Iterable[str]) -> dict[str, Block]:
     found = {block.name: block for block in _unique_names(list(tree.skippable.values()))}
     names = list(names)
     if not all(name in found for name in names):
-        found = {block.name: block for block in find_blocks(tree)} | found
+        known = frozenset(name.partition("#")[0] for name in names)
+        found = {block.name: block for block in find_blocks(tree, known)} | found
     return {name: found[name] for name in names if name in found}
 
 
-def _descend(tree: CallTree, call: Call, level: Level) -> list[Block]:
+def _descend(tree: CallTree, call: Call, level: Level, known: Collection[str]) -> list[Block]:
     """The blocks inside one skippable call: itself, or those of its parts."""
     block = tree.skippable[call]
     patterns = {place for place, _ in level}
@@ -75,10 +77,10 @@ def _descend(tree: CallTree, call: Call, level: Level) -> list[Block]:
     own = [unit for unit in units if _owner(tree, unit) == call]
     found = parts(tree, call)
     if own and not found:
-        return _repeating(tree, call, own) or [block]
+        return _repeating(tree, call, own, known) or [block]
     below = [inner.path for part in found for inner in (part, *inside(tree, part))]
     if any(pattern(path) in patterns for path in below) or (len(found) == 1 and not own):
-        return [inner for part in found for inner in _descend(tree, part, level)]
+        return [inner for part in found for inner in _descend(tree, part, level, known)]
     return [block]
 
 
@@ -103,8 +105,8 @@ def _is_part_of_block(tree: CallTree, call: Call, level: Level) -> bool:
 
 
 def _owner(tree: CallTree, unit: Unit) -> Call | None:
-    """The call whose own forward makes the add; ``None`` is the model's own forward."""
-    stack = tree.residual.traced.calls[unit.add]
+    """The call whose own forward calls the branch; ``None`` is the model's own forward."""
+    stack = tree.owner(unit)
     return stack[-1] if stack else None
 
 
@@ -118,7 +120,9 @@ def _updates_one_vector(tree: CallTree, block: Block) -> bool:
     return one_vector and any(prod(stream[1:]) > numbers for stream in streams)
 
 
-def _repeating(tree: CallTree, owner: Call | None, units: Sequence[Unit]) -> list[Block]:
+def _repeating(
+    tree: CallTree, owner: Call | None, units: Sequence[Unit], known: Collection[str]
+) -> list[Block]:
     """Blocks of a forward that makes several adds itself, as ``for f in fs: x = x + f(x)``.
 
     The branches must repeat: attention, MLP, attention, MLP makes two blocks, while attention,
@@ -128,10 +132,20 @@ def _repeating(tree: CallTree, owner: Call | None, units: Sequence[Unit]) -> lis
     for row in _rows(tree, units):
         branches = [_branch_modules(tree, owner, unit) for unit in row]
         if len(row) > 1 and all(branches):
-            length = _block_length(tree, row, branches)
+            length = _known_length(branches, known) or _block_length(tree, row, branches)
             if length < len(row):
                 blocks += _flat_blocks(tree, row, branches, length)
     return blocks
+
+
+def _known_length(branches: Sequence[Sequence[str]], known: Collection[str]) -> int | None:
+    """How many units in a row make a block, so that the blocks have the names known."""
+    for length in range(1, len(branches)):
+        starts = range(0, len(branches), length)
+        names = _names([branches[i : i + length] for i in starts])
+        if len(set(names)) == len(names) and set(names) <= set(known):
+            return length
+    return None
 
 
 def _block_length(tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]) -> int:
@@ -143,9 +157,12 @@ def _block_length(tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequ
     kinds = [tuple(tree.signature(path) for path in branch) for branch in branches]
     paths = [".".join(_common(branch)) for branch in branches]
     length = _period(kinds, operator.eq)
-    if length == 1 or not _are_numbered(paths):
+    if length == 1 or len(set(paths)) < len(paths):
         return length
-    length = min(length, _period([tree.modules[path] for path in paths], alike))
+    outside = _period([tree.modules[path] for path in paths], alike)
+    if not _are_numbered(paths):
+        return length if length < len(units) else outside
+    length = min(length, outside)
     blocks = _flat_blocks(tree, units, branches, 1)
     if length == 1 or len(blocks) < len(units):
         return length
@@ -171,7 +188,10 @@ def _are_numbered(paths: Sequence[str]) -> bool:
 def _rows(tree: CallTree, units: Iterable[Unit]) -> list[list[Unit]]:
     rows: list[list[Unit]] = []
     for unit in units:
-        if rows and tree.residual.steps_to(unit.fork, rows[-1][-1].add) is not None:
+        if (
+            rows
+            and tree.residual.steps_to(tree.residual.origin(unit), rows[-1][-1].add) is not None
+        ):
             rows[-1].append(unit)
         else:
             rows.append([unit])
@@ -188,12 +208,14 @@ def _period(kinds: Sequence[_Kind], same: Callable[[_Kind, _Kind], bool]) -> int
 def _branch_modules(tree: CallTree, owner: Call | None, unit: Unit) -> list[str]:
     """Paths of the modules that the owner calls to compute the unit's branch."""
     calls = tree.residual.traced.calls
+    order = tree.residual.order
+    start = order[tree.residual.origin(unit)]
     depth = 0 if owner is None else calls[unit.add].index(owner) + 1
     paths: dict[str, None] = {}
     todo, seen = [unit.branch], set()
     while todo:
         node = todo.pop()
-        if node is unit.fork or node in seen or node not in tree.residual.flow:
+        if node not in tree.residual.flow or order[node] <= start or node in seen:
             continue
         seen.add(node)
         if len(calls[node]) > depth:
@@ -208,16 +230,31 @@ def _flat_blocks(
     """The blocks of each ``period`` units."""
     starts = range(0, len(units), period)
     ends = _ends(tree, units)
+    names = _names([branches[i : i + period] for i in starts])
     found = (
-        _flat_block(tree, units[i].fork, ends[i : i + period][-1], branches[i : i + period])
-        for i in starts
+        _flat_block(tree, name, tree.residual.origin(units[i]), ends[i : i + period][-1])
+        for name, i in zip(names, starts, strict=True)
     )
     return [block for block in found if block is not None]
 
 
+def _names(blocks: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+    """What the paths of all branches of a block begin with.
+
+    Where that is one container for all blocks, the block's first module in it.
+    """
+    paths = [[path for branch in block for path in branch] for block in blocks]
+    names = [_common(inside) for inside in paths]
+    if len(set(map(tuple, names))) == 1 < len(names):
+        names = [
+            inside[0].split(".")[: len(name) + 1] for name, inside in zip(names, paths, strict=True)
+        ]
+    return [".".join(name) for name in names]
+
+
 def _ends(tree: CallTree, units: Sequence[Unit]) -> list[fx.Node]:
     """Where each unit ends: at its add, or behind the norm that follows each of them."""
-    ends = [unit.fork for unit in units[1:]]
+    ends = [tree.residual.origin(unit) for unit in units[1:]]
     after = [tree.residual.steps_to(end, unit.add) for unit, end in zip(units, ends, strict=False)]
     last = units[-1].add
     for _ in after[-1:] and (after[-1] or ()):
@@ -226,15 +263,12 @@ def _ends(tree: CallTree, units: Sequence[Unit]) -> list[fx.Node]:
     return [*ends, last]
 
 
-def _flat_block(
-    tree: CallTree, fork: fx.Node, end: fx.Node, branches: Sequence[Sequence[str]]
-) -> Block | None:
+def _flat_block(tree: CallTree, name: str, start: fx.Node, end: fx.Node) -> Block | None:
     order = tree.residual.order
-    first, last = order[fork], order[end]
+    first, last = order[start], order[end]
     nodes = frozenset(node for node, i in order.items() if first < i <= last)
     path = tree.residual.path(end, nodes)
-    name = _common([path for branch in branches for path in branch])
-    return tree.block(".".join(name), (path,), nodes) if path is not None and name else None
+    return tree.block(name, (path,), nodes) if path is not None and name else None
 
 
 def _common(paths: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from functools import cached_property
 from torch import fx, nn
 
 from .behaviour import is_identity
-from .residual import Path, ResidualGraph
+from .residual import Path, ResidualGraph, Unit
 from .trace import Call
 
 
@@ -93,6 +93,13 @@ class CallTree:
         adds = (n for n in self.residual.flow if n in calls and self.residual.operands(n))
         return list(dict.fromkeys(call for add in adds for call in calls[add]))
 
+    def owner(self, unit: Unit) -> tuple[Call, ...]:
+        """The calls around a unit, the last of which calls its branch: not a mere adder's own."""
+        stack = self.residual.traced.calls[unit.add]
+        while stack and unit.branch not in self.nodes[stack[-1]]:
+            stack = stack[:-1]
+        return stack
+
     def exits(self, call: Call) -> list[fx.Node]:
         """The nodes of ``call`` whose values are used outside it, in execution order."""
         nodes = self.nodes[call]
@@ -155,7 +162,14 @@ class CallTree:
                 if size is None:  # it would keep the branch alive
                     return None
                 paths.append(Path(node, size, (node,), (), exact=True))
-        return self.block(call.path, paths, nodes) if paths else None
+        if not paths or (several and self._only_adds(call)):
+            return None
+        return self.block(call.path, paths, nodes)
+
+    def _only_adds(self, call: Call) -> bool:
+        """Whether the branch comes from outside, and all that is done here is to add it."""
+        facts, nodes = self.residual.traced.facts, self.nodes[call]
+        return not self.residual.has_weights(nodes) and not any(facts[n].macs for n in nodes)
 
     def streams_into(self, nodes: frozenset[fx.Node]) -> set[fx.Node]:
         """The flow values that are made outside of ``nodes`` and used inside."""

@@ -8,13 +8,18 @@ The form is a template of nested tuples, plain enough to be written as JSON::
 
     ("input", "hidden_states")          the argument of that name; more keys lead into it
     ("zeros", "hidden_states")          zeros like that argument
+    ("sized zeros", -1, 64, "hidden_states")
+                                        the same, but for the size of one dimension
     ("value", None)                     a constant
     ("tuple", template, ...)            also "list"; ("dict", (key, template), ...)
+    ("record", "Cached", (field, template), ...)
+                                        a dataclass of that name in the module's own source file
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -35,9 +40,15 @@ def is_template(value: Any) -> bool:
     kind, *rest = value
     if kind in ("input", "zeros"):
         return bool(rest) and all(isinstance(key, (str, int)) for key in rest)
+    if kind == "sized zeros":
+        sizes = rest[:2]
+        plain = len(sizes) == 2 and all(isinstance(n, int) for n in sizes) and sizes[1] > 0
+        return plain and is_template(("input", *rest[2:]))
     if kind == "value":
         return len(rest) == 1 and isinstance(rest[0], _CONSTANTS)
-    if kind == "dict":
+    if kind in ("dict", "record"):
+        if kind == "record" and not isinstance(rest.pop(0) if rest else None, str):
+            return False
         pairs = [item for item in rest if isinstance(item, (list, tuple)) and len(item) == 2]
         named = all(isinstance(key, str) and is_template(inner) for key, inner in pairs)
         return named and len(pairs) == len(rest)
@@ -54,13 +65,10 @@ def handed_back(tree: CallTree, block: Block) -> tuple[tuple[Call, Template], ..
     Raises:
         UnhandableError: ``block`` cannot be skipped in this way.
     """
-    if not all(path.exact for path in block.paths):
-        raise UnhandableError("a scale or an activation stays on its shortcut")
-    for call, other in tree.removable.items():
-        if other.nodes == block.nodes and call in tree.residual.traced.handed:
-            return ((call, _of_whole_call(tree, block, call)),)
-    if any(other.nodes == block.nodes for other in tree.reducible.values()):
-        raise UnhandableError("it leaves a norm or a layer of its own on the shortcut")
+    if all(path.exact for path in block.paths):
+        for call, other in tree.removable.items():
+            if other.nodes == block.nodes and call in tree.residual.traced.handed:
+                return ((call, _of_whole_call(tree, block, call)),)
     return tuple(_Parts(tree, block).handed_back())
 
 
@@ -119,23 +127,24 @@ def _of_whole_call(tree: CallTree, block: Block, call: Call) -> Template:
 
 
 class _Parts:
-    """A block whose parts an outer forward calls, and adds to its stream itself."""
+    """A block whose parts step aside one by one, while what adds them goes on.
+
+    So it is where an outer forward calls the parts, and where a block keeps a norm or a scale of
+    its own on the shortcut.
+    """
 
     def __init__(self, tree: CallTree, block: Block) -> None:
         self._tree, self._block = tree, block
         self._residual, self._traced = tree.residual, tree.residual.traced
         self._units = [unit for path in block.paths for unit in path.units]
-        owners = {self._traced.calls[unit.add] for unit in self._units}
-        if len(owners) != 1:
-            raise UnhandableError("several forwards add to its stream")
-        (owner,) = owners
-        steps = {step for path in block.paths for step in path.steps}
+        steps = {step for path in block.paths if path.exact for step in path.steps}
         self._norms_on_path = set(filter(self._residual.is_norm, steps))
-        self._calls: dict[fx.Node, Call] = {}  # the call, of those the owner makes, of each node
-        for node in block.nodes:
-            stack = self._traced.calls[node]
-            if len(stack) > len(owner) and stack[: len(owner)] == owner:
-                self._calls[node] = stack[len(owner)]
+        self._calls: dict[fx.Node, Call] = {}  # the call, of those the owners make, of each node
+        for owner in dict.fromkeys(map(tree.owner, self._units)):
+            for node in block.nodes:
+                stack = self._traced.calls[node]
+                if len(stack) > len(owner) and stack[: len(owner)] == owner:
+                    self._calls.setdefault(node, stack[len(owner)])
 
     def handed_back(self) -> Iterator[tuple[Call, Template]]:
         zeros: set[fx.Node] = set()
@@ -145,10 +154,14 @@ class _Parts:
                 raise UnhandableError(f"no module gives what {unit.add} adds to its stream")
             zeros |= found
         left_to_run = set(self._block.skipped)
+        adds = {unit.add for unit in self._units}
         for call in dict.fromkeys(self._calls.values()):
             nodes = self._tree.nodes[call]
             needed = not (zeros | self._norms_on_path).isdisjoint(self._nodes_of_result(call))
-            if not needed and (self._is_free(call) or not self._is_for_branch_alone(nodes)):
+            optional = not needed and (
+                self._is_free(call) or not adds.isdisjoint(nodes) or self._is_used_outside(nodes)
+            )
+            if optional:
                 continue
             try:
                 result = self._result_of(call, zeros)
@@ -158,11 +171,10 @@ class _Parts:
                 continue
             left_to_run -= nodes
             yield call, result
-        self._check_what_still_runs(left_to_run)
+        self._check_what_still_runs(left_to_run - adds)
 
     def _check_what_still_runs(self, nodes: set[fx.Node]) -> None:
-        adds = {unit.add for unit in self._units}
-        for node in sorted(nodes - adds, key=self._residual.order.__getitem__):
+        for node in sorted(nodes, key=self._residual.order.__getitem__):
             fact = self._traced.facts[node]
             if fact.macs:
                 raise UnhandableError(f"{self._told(node)} would still run")
@@ -177,8 +189,9 @@ class _Parts:
         weights = any(True for _ in self._tree.modules[call.path].parameters())
         return not weights and not any(self._traced.facts[n].macs for n in self._tree.nodes[call])
 
-    def _is_for_branch_alone(self, nodes: frozenset[fx.Node]) -> bool:
-        return {node for node in nodes if node in self._residual.flow} <= self._block.skipped
+    def _is_used_outside(self, nodes: frozenset[fx.Node]) -> bool:
+        flowing = {node for node in nodes if node in self._residual.flow}
+        return not flowing <= self._block.skipped
 
     def _zeros_for(self, node: fx.Node) -> set[fx.Node] | None:
         """What calls have to give as zeros, so that ``node`` is zero; ``None`` if none can."""
@@ -206,7 +219,8 @@ class _Parts:
         handed = self._traced.handed[call]
 
         def tensor(node: fx.Node) -> Template:
-            used = any(user.op != "output" and user in self._block.nodes for user in node.users)
+            inside = self._block.nodes - self._tree.nodes[call]
+            used = any(user in inside for user in node.users)
             outside = any(user not in self._block.nodes for user in node.users)
             outside &= node not in self._block.ends
             kind = "zeros" if zeros & {node, *node.all_input_nodes[:1]} else "input"
@@ -214,11 +228,15 @@ class _Parts:
                 raise UnhandableError(f"what {call.path} gives is used elsewhere too")
             if not used and node not in self._block.ends:
                 return ("value", None)
-            for place, given in handed.given:
-                alike = isinstance(given, fx.Node) and self._residual.is_alike(given, node)
-                if alike and _is_plain(place):
+            tensors = [(p, n) for p, n in handed.given if isinstance(n, fx.Node) and _is_plain(p)]
+            for place, given in tensors:
+                if self._residual.other_sizes(given, node) == []:
                     return (kind, *place)
-            raise UnhandableError(f"what {call.path} gives has the shape of none of its inputs")
+            for place, given in tensors if node not in self._block.ends else ():
+                sizes = self._residual.other_sizes(given, node)
+                if sizes is not None and len(sizes) == 1:
+                    return ("sized zeros", *sizes[0], *place)
+            raise UnhandableError(f"what {call.path} gives is shaped like none of its inputs")
 
         return _form(handed, handed.result, tensor)
 
@@ -231,6 +249,10 @@ def _form(handed: Handed, value: Any, tensor: Callable[[fx.Node], Template]) -> 
         return (type(value).__name__, *(_form(handed, item, tensor) for item in value))
     if type(value) is dict and all(isinstance(key, str) for key in value):
         return ("dict", *((key, _form(handed, item, tensor)) for key, item in value.items()))
+    if is_dataclass(value) and not isinstance(value, type):
+        names = (field.name for field in fields(value) if hasattr(value, field.name))
+        items = ((name, _form(handed, getattr(value, name), tensor)) for name in names)
+        return ("record", type(value).__qualname__, *items)
     for place, given in handed.given:
         if given is value and not isinstance(value, _CONSTANTS) and _is_plain(place):
             return ("input", *place)

@@ -19,13 +19,17 @@ Level = frozenset[tuple[str, object]]
 Same = Callable[[Call, Call], bool]
 
 
-def block_level(tree: CallTree) -> Level:
+def block_level(tree: CallTree, holds_row: Callable[[Call], bool]) -> Level:
     """Patterns of paths, and kinds, at which skippable siblings follow one another in a row.
 
     Siblings that are equal inside make a row. Where there are none, above or below, siblings that
     are alike on the outside do; and where there are none of these, unlike siblings in one
     container, but for the parts of one block. Siblings that are themselves rows of one kind of
     part are stages, not blocks.
+
+    Args:
+        tree: the calls of the model.
+        holds_row: whether a call's own forward adds the branches of several blocks.
     """
 
     def equal(one: Call, other: Call) -> bool:
@@ -50,7 +54,7 @@ def block_level(tree: CallTree) -> Level:
         again = times[_content(tree, siblings)] > 1
         if (
             _is_undecided(tree, siblings, level)
-            and not any(_is_row(tree, call, similar) for call in siblings)
+            and not any(_is_row(tree, call, similar) or holds_row(call) for call in siblings)
             and any(_follows(tree, chain, again) for chain in _chains(tree, siblings))
         ):
             level |= _places(tree, siblings)

@@ -264,6 +264,16 @@ class ResidualGraph:
             return None
         return Path(end, node, tuple(steps), closed, exact=False)
 
+    def origin(self, unit: Unit) -> fx.Node:
+        """Where the unit's stream comes from: its fork, or the add before it, if that is later."""
+        node = unit.shortcut
+        while node is not unit.fork and node not in self.units:
+            sources = self._sources(node, {}, activations=False)
+            if sources is None or len(sources) != 1:
+                break
+            (node,) = sources
+        return node
+
     def steps_to(self, end: fx.Node, start: fx.Node) -> tuple[fx.Node, ...] | None:
         """The identities, activations and norms on the way from ``start`` to ``end``.
 
@@ -286,10 +296,18 @@ class ResidualGraph:
         """Whether ``node`` gives its first operand where the other one is zero."""
         return node.target not in _MIXTURES
 
-    def is_alike(self, one: fx.Node, other: fx.Node) -> bool:
-        """Whether both are one tensor of the same shape and kind of number."""
+    def other_sizes(self, one: fx.Node, other: fx.Node) -> list[tuple[int, int]] | None:
+        """The dimensions of ``other``, with their sizes, in which it is unlike ``one``.
+
+        ``None`` if they are not one tensor each, of one kind of number and of as many dimensions.
+        """
         first, second = self.traced.facts[one], self.traced.facts[other]
-        return first.shape == second.shape is not None and first.floating == second.floating
+        if first.shape is None or second.shape is None or first.floating != second.floating:
+            return None
+        if len(first.shape) != len(second.shape):
+            return None
+        pairs = enumerate(zip(first.shape, second.shape, strict=True))
+        return [(dim, size) for dim, (given, size) in pairs if given != size]
 
     def leaves_zeros(self, node: fx.Node) -> bool:
         """Whether ``node`` is a module that gives its input back in eval mode, as dropout does."""

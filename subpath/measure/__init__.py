@@ -5,7 +5,7 @@ from .count import Count, count
 from .inputs import InputShapes, input_shapes, of_batch, shapes_as_document, shapes_in_words
 from .latency import latency
 from .latency_table import ConfigLatency, LatencyTable
-from .macs import ConfigMacs, MacTable, count_macs, example_shape
+from .macs import ConfigMacs, MacTable, count_macs
 from .measured import measured_table, with_saved_latency
 from .parts import Part, Parts, parts_of
 
@@ -20,7 +20,6 @@ __all__ = [
     "Parts",
     "count",
     "count_macs",
-    "example_shape",
     "input_shapes",
     "latency",
     "measured_table",

@@ -125,11 +125,6 @@ def count_parameters(root: nn.Module, graph: fx.Graph) -> int:
     return sum(parameter.numel() for parameter in used.values())
 
 
-def example_shape(model: AdaptiveModel) -> tuple[int, ...]:
-    """Shape of the first input that the model was converted with, without the batch."""
-    return tuple(next(one_sample(model, None).tensors()).shape[1:])
-
-
 def one_sample(model: AdaptiveModel, example_input: Any) -> Inputs:
     """The first sample of the inputs, on the CPU; by default of the size at conversion."""
     inputs = model._example(example_input)

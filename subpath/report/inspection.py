@@ -36,6 +36,8 @@ def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, A
             for number, stage in enumerate(plan.stages)
         ],
         "twin_norms": len(plan.twin_norms),
+        "run": plan.run,
+        "why": plan.why,
         "opaque": [{"path": item.path, "reason": item.reason} for item in plan.opaque],
     }
 
@@ -53,6 +55,10 @@ def inspect_view(model: str, shapes: InputShapes, plan: Plan) -> RenderableType:
         twins = _twins_of(plan, number)
         if twins:
             branch.add(_labelled(f"{len(twins)} twin norms", _norms(stage, twins), "magenta"))
+    if plan.run == "in place":
+        branch = tree.add(Text.assemble(("runs in place", "bold"), ", read from one run:"))
+        for reason in plan.why.split("; "):
+            branch.add(Text(reason))
     if plan.opaque:
         count = many(len(plan.opaque), "module")
         branch = tree.add(Text.assemble((f"{count} called whole", "bold"), ", not looked into"))

@@ -456,3 +456,23 @@ def test_outputs_of_stages_that_no_module_sees_are_refused_by_name() -> None:
     adaptive(tokens(), skip="TT")
     with pytest.raises(SubpathError, match=r"takes the output of stages\.2; expected"):
         adaptive.forward_features_of_stages(tokens())
+
+
+def test_compiled_it_runs_as_it_is_and_its_sub_networks_are_compiled() -> None:
+    model, adaptive = in_place(next(o for o in OBSTACLES if o.name == "gives a tuple"))
+    graphs: list[Any] = []
+
+    def counting(graph: Any, inputs: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled: Any = torch.compile(adaptive, backend=counting)
+    for config in adaptive.skip_configs():
+        by_hand = without(model, skipped(adaptive, config))
+        assert unequal(by_hand(tokens()), compiled(tokens(), skip=config)) == "", config
+        graphs.clear()
+        alone: Any = torch.compile(adaptive.subnet(config), backend=counting, fullgraph=True)
+        assert unequal(by_hand(tokens()), alone(tokens())) == "", config
+        assert len(graphs) == 1
+    torch._dynamo.reset()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
@@ -89,6 +90,17 @@ def test_inspect_document() -> None:
     assert second["mandatory"] == list(LONG[:9])
     assert second["skippable"] == list(LONG[9:])
     assert [item["path"] for item in document["opaque"]] == ["neck.0", "neck.3"]
+    assert (document["run"], document["why"]) == ("graph", "")
+
+
+def test_inspect_says_what_runs_in_place_and_why() -> None:
+    plan = replace(PLAN, run="in place", why="torch.fx cannot trace it; layer1.0 always runs")
+    document = inspect_document("own:net", (3, 224, 224), plan)
+    assert (document["run"], document["why"]) == (plan.run, plan.why)
+    shown = text(inspect_view("own:net", (3, 224, 224), plan), 80)
+    assert "runs in place, read from one run:" in shown
+    assert "layer1.0 always runs" in shown
+    assert "runs in place" not in text(inspect_view("own:net", (3, 224, 224), PLAN), 80)
 
 
 def test_report_document() -> None:
