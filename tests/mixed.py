@@ -124,8 +124,8 @@ def _draw_stage(rng: random.Random, number: int, flat: bool) -> Stage:
         if i == 0 and projects:
             spec = replace(spec, projects=True, total="x + y")
         blocks.append(spec)
-    # Not fewer than 8: the backward of oneDNN's strided 1x1 convolution writes past its buffer where
-    # 4 channels lie channels-last, on processors without AVX-512 (torch 2.14.1).
+    # Not fewer than 8: where 4 channels lie channels-last, the backward of oneDNN's strided 1x1
+    # convolution writes past its buffer on processors without AVX-512 (torch 2.14.1).
     return Stage(rng.choice((8, 16)), container, tuple(blocks))
 
 

@@ -42,7 +42,7 @@ class InPlaceModel(AdaptiveModel):
     _work: dict[str, int]
 
     # Blocks ask a context variable, of which torch.compile knows nothing. A sub-network asks none.
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, *args: Any, skip: str | None = None, **kwargs: Any) -> Any:
         """Run one sub-network, uncompiled; compile ``model.subnet(skip)`` instead.
 

@@ -100,7 +100,8 @@ def main() -> None:
     torch.set_num_threads(1)
     training, test = load("train", 12_000), load("t10k", 10_000)
     print(
-        "seed  original  | at once: whole  norm stays | fine-tuned: whole (super)  norm stays (super)"
+        "seed  original  | at once: whole  norm stays "
+        "| fine-tuned: whole (super)  norm stays (super)"
     )
     for seed in options.seeds:
         torch.manual_seed(seed)
