@@ -15,13 +15,19 @@ A whole training run::
 """
 
 from .losses import feature_loss, logits_loss, pooled
+from .outputs import Classes, Embedding, Outputs, Values, outputs_of
 from .step import StepLosses, distillation_pass, task_pass, two_pass_step
 
 __all__ = [
+    "Classes",
+    "Embedding",
+    "Outputs",
     "StepLosses",
+    "Values",
     "distillation_pass",
     "feature_loss",
     "logits_loss",
+    "outputs_of",
     "pooled",
     "task_pass",
     "two_pass_step",

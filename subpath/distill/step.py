@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,9 +12,10 @@ from torch import Tensor
 from ..errors import SubpathError
 from ..plan import StagePlan
 from ..skip import SkipConfig
-from .losses import feature_loss, logits_loss
+from .losses import feature_loss
+from .outputs import Outputs, detached, outputs_of
 
-Criterion = Callable[[Tensor, Any], Tensor]
+Criterion = Callable[[Any, Any], Tensor]
 
 
 class Student(Protocol):
@@ -24,10 +25,9 @@ class Student(Protocol):
     def stages(self) -> Sequence[StagePlan]:
         """The stages that can be skipped."""
 
-    def forward_features_of_stages(
-        self, inputs: Tensor, /, *, skip: str | None = None
-    ) -> tuple[Any, tuple[Tensor, ...]]:
-        """The output of a config, and the outputs of its stages."""
+    @property
+    def forward_features_of_stages(self) -> Callable[..., tuple[Any, tuple[Tensor, ...]]]:
+        """Gives, for inputs and ``skip=``, a config's output and the outputs of its stages."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class StepLosses:
         features: the distillation loss on the stage outputs, not weighted (0 when it is off).
         base_task: the task loss of the base-net, not weighted (0 when it is off).
         total: what the gradients are of.
-        output: the super-net's output.
+        output: the tensors of the super-net's output; a dict where it has names.
     """
 
     task: Tensor
@@ -64,6 +64,9 @@ class Distillation:
         features: weight of the stage outputs.
         stages: numbers of the stages whose outputs are compared; ``None`` takes all.
         task: weight of the base-net's own task loss.
+        outputs: how the outputs are compared; ``None``: as :func:`outputs_of` tells.
+        mask: true at the places of the outputs that count; ``None``: all.
+        feature_mask: true at the tokens of the stage outputs that are pooled; ``None``: all.
     """
 
     temperature: float = 1.0
@@ -71,6 +74,20 @@ class Distillation:
     features: float = 1.0
     stages: Sequence[int] | None = None
     task: float = 0.0
+    outputs: Outputs | None = None
+    mask: Tensor | None = None
+    feature_mask: Tensor | None = None
+
+    def compared(self, output: Any) -> Outputs:
+        """How the parts of ``output`` are compared.
+
+        Raises:
+            SubpathError: it is not told, or a part is not there.
+        """
+        if self.outputs is None:
+            return outputs_of(output)
+        self.outputs.check(output)
+        return self.outputs
 
     def total(self, logits: Tensor, features: Tensor, task: Tensor) -> Tensor:
         """The weighted sum of the three losses."""
@@ -79,9 +96,9 @@ class Distillation:
 
 def two_pass_step(
     model: Student,
-    inputs: Tensor,
+    inputs: Any,
     targets: Any,
-    criterion: Criterion,
+    criterion: Criterion | None,
     *,
     alpha: float = 0.5,
     temperature: float = 1.0,
@@ -90,6 +107,9 @@ def two_pass_step(
     stages: Sequence[int] | None = None,
     base_task: float = 0.0,
     further: Sequence[str] = (),
+    outputs: Outputs | None = None,
+    mask: Tensor | None = None,
+    feature_mask: Tensor | None = None,
     weight: float = 1.0,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> StepLosses:
@@ -107,10 +127,13 @@ def two_pass_step(
 
     Args:
         model: the adaptive model, in train mode.
-        inputs: the batch, as the model takes it.
+        inputs: the batch: a tensor, a tuple of all positional inputs or a dict of inputs by name.
         targets: what ``criterion`` takes as its second argument; the base-net needs none.
         criterion: the task loss, averaged over the batch, for example
-            ``torch.nn.functional.cross_entropy``.
+            ``torch.nn.functional.cross_entropy``. It takes each head of a tuple of tensors, and
+            any other output whole. ``None``: the network's own, its output's ``loss`` (transformers
+            with ``labels`` among the inputs) or the sum of a dict of losses (torchvision's
+            detectors).
         alpha: weight of the task loss; ``1 - alpha`` weighs the distillation.
         temperature: ``T`` of both distillation losses.
         logits: weight of the distillation of the logits; 0 or ``False`` turns it off.
@@ -119,6 +142,10 @@ def two_pass_step(
         base_task: weight, beside the distillation, of the base-net's own task loss.
         further: more skip configs that are distilled as the base-net is, each in a pass of its
             own; their losses are added to those of the base-net.
+        outputs: what the parts of the output are and how they are compared; default: as names and
+            shapes tell, see :func:`outputs_of`.
+        mask: true at the places of the outputs that count, for example ``(batch, tokens)``.
+        feature_mask: true at the tokens of the stage outputs that are pooled.
         weight: of the whole loss; ``1 / n`` averages over ``n`` batches before one update.
         backward: what backpropagates a loss, for example ``accelerator.backward``.
 
@@ -127,7 +154,8 @@ def two_pass_step(
 
     Raises:
         SubpathError: ``alpha`` is not in [0, 1], ``temperature`` is not above 0 or a stage is not
-            there, or the model's output is neither a tensor nor a tuple or list of tensors.
+            there, the output holds no task loss or it is not clear what its parts are. No
+            gradient was added then.
     """
     if not 0 <= alpha <= 1 or not temperature > 0:
         raise SubpathError(
@@ -138,12 +166,14 @@ def two_pass_step(
         raise SubpathError(
             f"got the stages {list(stages)}; expected numbers from 0 to {len(model.stages) - 1}"
         )
-    what = Distillation(temperature, logits, features, stages, base_task)
+    what = Distillation(
+        temperature, logits, features, stages, base_task, outputs, mask, feature_mask
+    )
     super_net = SkipConfig.super_net(len(model.stages))
     base_net = SkipConfig.base_net(len(model.stages))
 
     y_super, h_super, task = task_pass(
-        model, inputs, targets, criterion, weight * alpha, super_net, backward
+        model, inputs, targets, criterion, weight * alpha, super_net, backward, what
     )
     learned = task.new_zeros(3)
     for skip in (base_net, *further):
@@ -167,31 +197,33 @@ def two_pass_step(
 
 def task_pass(
     model: Student,
-    inputs: Tensor,
+    inputs: Any,
     targets: Any,
-    criterion: Criterion,
+    criterion: Criterion | None,
     weight: float,
     skip: str,
     backward: Callable[[Tensor], None] = Tensor.backward,
+    what: Distillation | None = None,
 ) -> tuple[Any, tuple[Tensor, ...], Tensor]:
     """The first pass: the task loss of ``skip`` (the super-net), backpropagated with ``weight``.
 
-    A network with several heads has the mean of their losses.
+    A network with several heads has the mean of their losses. If the output cannot be compared as
+    ``what`` wants, this is told before the backward pass.
 
     Returns:
         The output, the stage outputs and the loss, all detached.
     """
-    output, stage_outputs = model.forward_features_of_stages(inputs, skip=skip)
+    output, stage_outputs = run(model, inputs, skip)
+    if what is not None and what.logits:
+        what.compared(output)
     loss = task_loss(output, targets, criterion)
     backward(weight * loss)
-    detached = tuple(head.detach() for head in heads(output))
-    y_super = detached[0] if isinstance(output, Tensor) else detached
-    return y_super, tuple(h.detach() for h in stage_outputs), loss.detach()
+    return detached(output), tuple(h.detach() for h in stage_outputs), loss.detach()
 
 
 def distillation_pass(
     model: Student,
-    inputs: Tensor,
+    inputs: Any,
     y_super: Any,
     h_super: tuple[Tensor, ...],
     weight: float,
@@ -219,11 +251,11 @@ def distillation_pass(
         The losses on the logits, the stage outputs and the task, detached and not weighted; 0
         where they are off.
     """
-    y_base, h_base = model.forward_features_of_stages(inputs, skip=skip)
+    y_base, h_base = run(model, inputs, skip)
     channel_dims = [stage.channel_dim for stage in model.stages]
     logits, features = distillation_losses(y_base, h_base, y_super, h_super, channel_dims, what)
     task = logits.new_zeros(())
-    if what.task and criterion is not None:
+    if what.task:
         task = task_loss(y_base, targets, criterion)
     backward(weight * what.total(logits, features, task))
     return logits.detach(), features.detach(), task.detach()
@@ -238,10 +270,10 @@ def distillation_losses(
     what: Distillation,
 ) -> tuple[Tensor, Tensor]:
     """The two divergences of ``what``, not weighted; 0 where they are off."""
-    logits = features = torch.zeros((), device=heads(y_base)[0].device)
+    logits = features = torch.zeros((), device=h_base[0].device)
     if what.logits:
-        pairs = zip(heads(y_base), heads(y_super), strict=True)
-        logits = torch.stack([logits_loss(b, s, what.temperature) for b, s in pairs]).mean()
+        compared = what.compared(y_super)
+        logits = compared.loss(y_base, y_super, what.temperature, what.mask)
     if what.features:
         chosen = range(len(h_base)) if what.stages is None else what.stages
         features = feature_loss(
@@ -249,13 +281,41 @@ def distillation_losses(
             [h_super[stage] for stage in chosen],
             [channel_dims[stage] for stage in chosen],
             what.temperature,
+            what.feature_mask,
         )
     return logits, features
 
 
-def task_loss(output: Any, targets: Any, criterion: Criterion) -> Tensor:
-    """The criterion's mean over the heads."""
-    return torch.stack([criterion(head, targets) for head in heads(output)]).mean()
+def run(model: Student, inputs: Any, skip: str) -> tuple[Any, tuple[Tensor, ...]]:
+    """The output and the stage outputs of one config."""
+    if isinstance(inputs, Mapping):
+        return model.forward_features_of_stages(**inputs, skip=skip)
+    if isinstance(inputs, tuple):
+        return model.forward_features_of_stages(*inputs, skip=skip)
+    return model.forward_features_of_stages(inputs, skip=skip)
+
+
+def task_loss(output: Any, targets: Any, criterion: Criterion | None) -> Tensor:
+    """The criterion's mean over the heads, or the loss that the network gives itself."""
+    if criterion is None:
+        return own_loss(output)
+    if isinstance(output, (Tensor, tuple, list)):
+        return torch.stack([criterion(head, targets) for head in heads(output)]).mean()
+    return criterion(output, targets)
+
+
+def own_loss(output: Any) -> Tensor:
+    """``output["loss"]``, or the sum of a dict of scalar losses."""
+    losses = dict(output) if isinstance(output, Mapping) else {}
+    if isinstance(losses.get("loss"), Tensor):
+        losses = {"loss": losses["loss"]}
+    if not losses or not all(isinstance(x, Tensor) and x.dim() == 0 for x in losses.values()):
+        raise SubpathError(
+            f"got criterion=None and a model output of type {type(output).__name__} with "
+            f"{', '.join(map(repr, losses)) or 'no names'}; expected an output with 'loss' (give "
+            "the labels among the inputs), a dict of losses, or a criterion"
+        )
+    return torch.stack(list(losses.values())).sum()
 
 
 def heads(output: Any) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..adaptive.code import dispatches
 from ..adaptive.model import AdaptiveModel
+from ..distill.outputs import detached
 from ..distill.step import Distillation, distillation_losses, heads, task_loss
 from ..skip import SkipConfig
 from .names import UnderOriginalNames, classifier_weights, original_name
@@ -110,11 +111,10 @@ class TwoPassTask(TrainingTask):
         """
         y_super, h_super, y_base, h_base = self.trainable_module(input)
         task = task_loss(y_super, target, self.criterion)
-        constant = tuple(head.detach() for head in heads(y_super))
         logits, features = distillation_losses(
             y_base,
             h_base,
-            constant,
+            detached(y_super),
             [h.detach() for h in h_super],
             self._channel_dims,
             self.what,

@@ -35,7 +35,7 @@ def is_normalisation(module: nn.Module) -> bool:
     channels = max(t.numel() for t in own)
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return True  # SyncBatchNorm refuses to run on a CPU, so it cannot be tried
-    probe = real_copy(module)
+    probe = real_copy(module).float()  # the noise is in single precision
     probe.train(False)
     probe.training = True  # batch statistics, but no dropout in its children
     for shape in ((4, channels, 3, 3), (4, 3, channels), (4, 3, 3, channels), (4, channels)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 
 import pytest
@@ -117,6 +118,13 @@ def test_no_norms_of_timm(name: str) -> None:
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_a_norm_is_known_by_its_kind_not_by_its_weights_or_device(device: str) -> None:
     assert is_normalisation(toys.randomise(nn.LayerNorm(6)).to(device))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("module", [*TORCH_NORMS, HandWrittenRms()], ids=lambda m: str(m)[:60])
+def test_a_norm_is_known_in_any_precision(module: nn.Module, dtype: torch.dtype) -> None:
+    assert is_normalisation(copy.deepcopy(module).to(dtype))
+    assert not is_normalisation(nn.Linear(6, 6).to(dtype))
 
 
 def test_probing_leaves_the_module_and_the_random_state_alone() -> None:
