@@ -26,7 +26,7 @@ ORDER = [
     {"convert", "zoo", "maker"},
     {"distill", "measure", "calibrate", "export", "checkpoint"},
     {"sweep"},
-    {"finetune"},
+    {"finetune", "integrations"},
     {"plot"},
     {"report"},
     {"cli"},
@@ -36,7 +36,7 @@ BESIDE |= {("measure", "export")}
 
 LIBRARIES = {
     "timm": {"zoo", "finetune"},
-    "accelerate": {"finetune"},
+    "accelerate": {"finetune", "integrations"},
     "rich": {"report", "cli"},
     "fvcore": {"measure"},
     "networkx": {"graph", "plan"},
@@ -61,7 +61,7 @@ LIBRARIES = {
     "segmentation_models_pytorch": {"zoo"},
     "speechbrain": {"zoo"},
     "torch_geometric": {"zoo"},
-    "transformers": {"zoo"},
+    "transformers": {"zoo", "integrations"},
     "ultralytics": {"zoo"},
     "vit_pytorch": {"zoo"},
     "x_transformers": {"zoo"},
