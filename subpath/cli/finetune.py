@@ -9,13 +9,19 @@ import typer
 
 from ..errors import RunError
 from . import options
+from .interruption import interruptible
 from .output import only_results_on_stdout
 from .summary import show_summary
 
 
 def finetune(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what, and how.")
+        Path,
+        typer.Argument(
+            metavar="RECIPE",
+            help="What to train, on what, and how: a YAML file, or a name that subpath recipes "
+            "lists.",
+        ),
     ],
     set_: Annotated[
         list[str] | None,
@@ -48,9 +54,17 @@ def finetune(
 
         read = engine.read_recipe(recipe, set_ or ())
         directory = engine.output_directory(read, output)
-        summary = engine.finetune(
-            read, directory, overwrite=overwrite, resume=resume, observer=ProgressBars()
-        )
+
+        def advice() -> str:
+            how = "--resume instead of --overwrite" if overwrite else "--resume"
+            if engine.has_checkpoint(directory):
+                return f"in {directory}; the same command with {how} goes on from the checkpoint"
+            return f"before the first checkpoint; the same command with {how} begins again"
+
+        with interruptible(advice):
+            summary = engine.finetune(
+                read, directory, overwrite=overwrite, resume=resume, observer=ProgressBars()
+            )
         first = engine.end_processes()
     if first:  # of several processes, one reports
         show_summary(summary, directory, json)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .output import error, only_results_on_stdout, remark
+from .interruption import interruptible
+from .output import only_results_on_stdout, remark
 from .sweep_summary import show_sweep
 
 if TYPE_CHECKING:
@@ -102,7 +103,15 @@ def zoo(
         if fresh:
             known.forget(keys)
         records: list[Record] = []
-        try:
+
+        def advice() -> str:
+            done = sum(known.get(*key) is not None for key in keys)
+            return (
+                f"after {done} of {len(keys)} networks, which are in {results}; the same "
+                f"command{' without --fresh' if fresh else ''} goes on from there"
+            )
+
+        with interruptible(advice):
             for name, networks in chosen.items():
                 records += sweep(
                     name,
@@ -113,13 +122,6 @@ def zoo(
                     limits=Limits(seconds, int(memory * 2**30)),
                     observer=watcher(),
                 )
-        except KeyboardInterrupt:
-            done = sum(known.get(*key) is not None for key in keys)
-            error(
-                f"interrupted after {done} of {len(keys)} networks, which are in {results}; the "
-                f"same command{' without --fresh' if fresh else ''} goes on from there"
-            )
-            sys.exit(130)
         if table is not None:
             write_page(table, known.records)
         for what in missing:

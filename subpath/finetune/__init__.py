@@ -6,6 +6,7 @@ from .processes import end_processes
 from .read import check_recipe, read_recipe, write_recipe
 from .recipe import Recipe
 from .results import ConfigResult, Summary
+from .resume import has_checkpoint
 from .run import finetune
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "end_processes",
     "evaluate",
     "finetune",
+    "has_checkpoint",
     "output_directory",
     "read_recipe",
     "write_recipe",

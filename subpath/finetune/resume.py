@@ -92,6 +92,11 @@ def read_checkpoint(directory: Path) -> dict[str, Any] | None:
     return state
 
 
+def has_checkpoint(directory: Path) -> bool:
+    """Whether the run in ``directory`` can go on from somewhere."""
+    return bool(_checkpoints(directory / FOLDER))
+
+
 def remove_checkpoints(directory: Path) -> None:
     """Take all checkpoints away: the run is done, or begins anew."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from commands import start_command
 from subpath.cli.app import main
 from subpath.cli.sweep_progress import Lines, LiveView
 from subpath.sweep.record import Check, Record, StageDepth
@@ -79,21 +78,15 @@ def test_a_failure_shows_in_the_status(capsys: pytest.CaptureFixture[str]) -> No
     assert "resnet152  failed: it took more than 1 seconds" in out.replace("\n", " ")
 
 
-def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path) -> None:
-    program = "from subpath.cli.app import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "zoo", "--filter", "resnet*", "--workers", "1"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, sent: signal.Signals) -> None:
+    process = start_command("zoo", "--filter", "resnet*", "--workers", 1, folder=tmp_path)
     assert process.stderr is not None
     lines = [process.stderr.readline(), process.stderr.readline()]
     assert lines[0].startswith("timm, structure: ")
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    process.send_signal(sent)
+    out, err = process.communicate()
+    assert process.returncode == 128 + sent
     assert out == ""
     done = re.search(r"interrupted after (\d+) of ", err)
     assert done is not None

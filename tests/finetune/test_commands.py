@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from commands import start_command
 from subpath.cli.app import main
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -108,18 +105,46 @@ def test_errors_of_the_user(folder, subpath, words, expected):
     assert "Traceback" not in err
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_without_a_traceback(folder):
-    code = "from subpath.cli.app import main; main()"
-    words = [sys.executable, "-c", code, "finetune", "small.yaml", "--set", "finetune.epochs=500"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE)
-    log = folder / "runs" / "small" / "log.jsonl"
-    for _ in range(1200):
-        if log.exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"Traceback" not in errors
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(folder: Path, sent: signal.Signals) -> None:
+    words = "finetune", "small.yaml", "--set", "data.workers=1"
+    process = start_command(*words, "--set", "finetune.epochs=500", folder=folder)
+    assert process.stderr is not None
+    shown = ""
+    while "epoch   2" not in shown:  # so that the first epoch has its checkpoint
+        line = process.stderr.readline()
+        assert line, shown
+        shown += line
+    process.send_signal(sent)
+    out, err = process.communicate()
+    assert process.returncode == 128 + sent
+    assert out == ""
+    assert "interrupted in runs/small; the same command with --resume goes on from the " in err
+    assert "Traceback" not in shown + err
+
+
+@pytest.fixture
+def _same_signals():
+    """The handlers that this process had are there again after the test."""
+    numbers = (signal.SIGTERM, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_same_signals")
+def test_a_run_interrupted_at_its_beginning(folder, subpath, monkeypatch):
+    def interrupted(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("subpath.finetune.run.open_data", interrupted)
+    status, out, err = subpath("finetune", "small.yaml", "--overwrite")
+    assert (status, out) == (128 + signal.SIGTERM, "")
+    assert "interrupted before the first checkpoint" in err
+    assert "with --resume instead of --overwrite begins again" in err
+    assert signal.getsignal(signal.SIGTERM) == before
+    monkeypatch.setenv("RANK", "1")  # of several processes, the first speaks
+    status, out, err = subpath("finetune", "small.yaml")
+    assert (status, out, err) == (128 + signal.SIGTERM, "", "")
