@@ -246,7 +246,7 @@ class _Moments:
         # Apple's GPUs have no double precision.
         self._device = torch.device("cpu") if device.type == "mps" else device
         self._count = 0
-        double = {"dtype": torch.float64, "device": self._device}
+        double: Any = {"dtype": torch.float64, "device": self._device}
         self._x, self._y = torch.zeros(size, **double), torch.zeros(size, **double)
         self._xx, self._xy = torch.zeros(size, size, **double), torch.zeros(size, size, **double)
         self._yy = torch.zeros(size, **double)
@@ -272,7 +272,7 @@ class _Moments:
         """Weight and bias of the best map; of low rank, the best such (reduced-rank regression)."""
         xx, xy = self._centred()
         eye = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
-        penalised = xx + max(ridge * xx.diagonal().mean(), torch.finfo(xx.dtype).tiny) * eye
+        penalised = xx + max(ridge * float(xx.diagonal().mean()), torch.finfo(xx.dtype).tiny) * eye
         best = torch.linalg.solve(penalised, xy)
         if rank is not None:
             _, directions = torch.linalg.eigh(best.T @ penalised @ best)
