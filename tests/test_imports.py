@@ -25,7 +25,7 @@ ORDER = [
     {"adaptive"},
     {"convert", "zoo", "maker"},
     {"distill", "measure", "calibrate", "environment", "export", "checkpoint"},
-    {"sweep"},
+    {"sweep", "fit"},
     {"finetune", "integrations"},
     {"plot"},
     {"report"},
