@@ -174,6 +174,11 @@ def timm_arguments() -> None:
     assert model._model_args["num_classes"] == 7
 
 
+def trainer_inputs() -> None:
+    trainer = pytest.importorskip("transformers").Trainer
+    assert callable(trainer._prepare_inputs)
+
+
 def accelerate_state() -> None:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -198,6 +203,7 @@ CHECKS: dict[str, Callable[[], None]] = {
     "timm.models._features_fx": timm_functions,
     "_model_args": timm_arguments,
     "_reset_state": accelerate_state,
+    "_prepare_inputs": trainer_inputs,
     **{
         name: registry(name)
         for name in (
