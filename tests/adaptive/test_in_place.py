@@ -54,8 +54,10 @@ def test_super_net_and_all_configs_are_what_a_hand_would_make(obstacle: Obstacle
     assert not torch.equal(whole, base)
 
 
-def test_a_train_step_is_the_original_s(obstacle: Obstacle) -> None:
-    model, adaptive = in_place(obstacle)
+@pytest.mark.parametrize("run", [None, "in place"])
+def test_a_train_step_is_the_original_s(obstacle: Obstacle, run: Any) -> None:
+    model = obstacle.build()
+    adaptive = subpath.convert(model, tokens(), run=run)
     for found in (model, adaptive):
         found.train()
         torch.manual_seed(3)
