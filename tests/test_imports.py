@@ -20,11 +20,11 @@ PACKAGE = ROOT / "subpath"
 # Rooms on one line do not import each other, but for those named in BESIDE.
 ORDER = [
     {"errors", "skip"},
-    {"graph", "choice"},
+    {"graph", "choice", "recipes"},
     {"plan"},
     {"adaptive"},
     {"convert", "zoo", "maker"},
-    {"distill", "measure", "calibrate", "export", "checkpoint"},
+    {"distill", "measure", "calibrate", "environment", "export", "checkpoint"},
     {"sweep"},
     {"finetune"},
     {"plot"},
@@ -41,6 +41,7 @@ LIBRARIES = {
     "fvcore": {"measure"},
     "networkx": {"graph", "plan"},
     "PIL": {"finetune"},  # comes with torchvision
+    "packaging": {"environment"},
     "typer": {"cli"},
     "pydantic": {"checkpoint", "finetune"},
     "pydantic_core": {"checkpoint", "finetune"},  # comes with pydantic

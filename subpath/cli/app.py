@@ -8,6 +8,7 @@ import warnings
 import typer
 
 from ..errors import SubpathError
+from .doctor import doctor
 from .draw import draw
 from .evaluate import evaluate
 from .export import export
@@ -15,13 +16,13 @@ from .finetune import finetune
 from .inspect import inspect
 from .output import error
 from .plot import plot
+from .recipes import app as recipes
 from .report import report
 from .zoo import zoo
 
 app = typer.Typer(
     help="Adaptive depth for any residual network: convert, fine-tune, choose a depth.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help and usage errors take half the time to show
     pretty_exceptions_enable=False,  # what is not a user's error is our bug, and shows itself
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,9 +32,11 @@ app.command(short_help="Draw where in a network depth can go.")(draw)
 app.command(short_help="Show cost, accuracy and latency of each config.")(report)
 app.command(short_help="Draw accuracy of all configs against their cost.")(plot)
 app.command(short_help="Train super-net and base-net as a recipe says.")(finetune)
+app.add_typer(recipes, name="recipes", short_help="List the recipes of subpath, or copy one.")
 app.command(short_help="Measure accuracy on the held-back data of a run.")(evaluate)
 app.command(short_help="Write a file that runs without this library.")(export)
 app.command(short_help="Convert every network of a library, and check each.")(zoo)
+app.command(short_help="Show versions and devices, for a report of a problem.")(doctor)
 
 
 def main() -> None:

@@ -16,7 +16,12 @@ from .summary import show_summary
 
 def finetune(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE.yaml", help="What to train, on what, and how.")
+        Path,
+        typer.Argument(
+            metavar="RECIPE",
+            help="What to train, on what, and how: a YAML file, or a name that subpath recipes "
+            "lists.",
+        ),
     ],
     set_: Annotated[
         list[str] | None,

@@ -13,15 +13,17 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from .. import recipes
 from ..errors import RecipeError
 from .recipe import Recipe
 
 
 def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe file.
+    """Read a recipe.
 
     Args:
-        path: a YAML file.
+        path: a YAML file, or the name of a recipe that comes with the library (``quickstart``;
+            ``subpath recipes`` lists them).
         overrides: ``key.path=value``, the value in YAML; they replace what the file says.
 
     Raises:
@@ -29,14 +31,7 @@ def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> 
             listed, each with its key path.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"got the recipe {path}, which cannot be read ({error}); expected a YAML file, for "
-            "example recipes/quickstart.yaml"
-        ) from error
-    data = _parse(text, str(path))
+    data = _parse(_text(path), str(path))
     for override in overrides:
         _override(data, override)
     recipe = check_recipe(data, str(path))
@@ -87,6 +82,19 @@ _Loader.add_implicit_resolver(
     re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+def _text(path: Path) -> str:
+    """What is in the file, or in the recipe of that name."""
+    if path.name == str(path) and not path.suffix and not path.is_file():
+        return recipes.find(str(path)).text
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"got the recipe {path}, which cannot be read ({error}); expected a YAML file, or the "
+            f"name of a recipe that comes with subpath: {', '.join(recipes.names())}"
+        ) from error
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
