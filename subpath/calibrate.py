@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map_only
 
 from .adaptive.model import AdaptiveModel
 from .adaptive.statistics import has_statistics
 from .errors import SubpathError
+from .graph.inputs import Inputs
 from .skip import SkipConfig
 
 
@@ -62,7 +62,8 @@ def calibrate(
         count += 1
         for norm in norms:
             norm.momentum = 1 / count  # so that every batch has the same share
-        _run(subnet, batch, place)
+        inputs = inputs_in(batch, place)
+        subnet(*inputs.args, **inputs.kwargs)
     if count == 0:
         raise SubpathError("got no batch to calibrate with; expected a few batches of images")
     for norm, momentum in zip(norms, momenta, strict=True):
@@ -73,11 +74,16 @@ def calibrate(
     return subnet
 
 
-def _run(subnet: nn.Module, batch: Any, like: torch.Tensor) -> None:
+def inputs_in(batch: Any, like: torch.Tensor) -> Inputs:
+    """What a batch of a loader gives the network, on the device and in the precision of ``like``.
+
+    Of a tuple or list, as ``(images, labels)``, that is the first element; a dict holds inputs by
+    name.
+    """
+
     def placed(value: torch.Tensor) -> torch.Tensor:
         return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
     if isinstance(batch, Mapping):
-        subnet(**tree_map_only(torch.Tensor, placed, dict(batch)))
-    else:
-        subnet(placed(batch[0] if isinstance(batch, (tuple, list)) else batch))
+        return Inputs((), dict(batch)).map(placed)
+    return Inputs((batch[0] if isinstance(batch, (tuple, list)) else batch,)).map(placed)

@@ -14,6 +14,7 @@ from .adaptive.graph_model import GraphModel
 from .adaptive.graphs import Tracing, add_constants
 from .adaptive.in_place import run_in_place
 from .adaptive.model import AdaptiveModel
+from .adaptive.patches import set_patches
 from .adaptive.same import Expected
 from .adaptive.twins import add_twins
 from .errors import (
@@ -249,6 +250,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         root = _copy(model)
         expected = Expected(root, inputs) if check and inputs is not None else None
         add_twins(root, plan.twin_norms)
+        set_patches(root, plan.patches)
         adaptive: AdaptiveModel = run_in_place(root, plan, inputs)
     else:
         assert inputs is not None
@@ -261,6 +263,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         expected = Expected(root, Inputs(positional)) if check else None
         add_constants(root, graphs)
         add_twins(root, plan.twin_norms)
+        set_patches(root, plan.patches)
         adaptive = GraphModel(root, tracing, graphs)
         adaptive.set_grad_checkpointing(zoo.recomputes(model, plan.opened))
     if expected is not None:

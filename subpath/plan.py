@@ -68,6 +68,35 @@ class TwinNorm:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A linear map over channels, added to the stream where a skipped stage ends.
+
+    When the stage is skipped, the value ``h`` at its end becomes ``h + P(h)``; otherwise the patch
+    has no part in anything. It stands in for what the skipped blocks would have added.
+
+    Attributes:
+        stage: number of the stage (from 0) whose letter brings it in.
+        number: which of the stage's ends it is at, from 0; most stages have one.
+        channels: of ``h``.
+        channel_dim: which dimension of ``h`` (batched) holds them: 1, or the last.
+        dims: how many dimensions ``h`` has.
+        rank: of the map; ``None``: a full one.
+    """
+
+    stage: int
+    number: int
+    channels: int
+    channel_dim: int
+    dims: int
+    rank: int | None = None
+
+    @property
+    def weights(self) -> int:
+        """Its multiply-adds for one place (a pixel, a token)."""
+        return self.channels * (self.channels if self.rank is None else 2 * self.rank)
+
+
+@dataclass(frozen=True)
 class Opaque:
     """A module that torch.fx cannot look into, and why. It is called whole; nothing is lost."""
 
@@ -126,6 +155,7 @@ class Plan:
         why: why it runs so, and what kept some blocks from being skipped, in words.
         hands_back: in place, of each skippable block.
         ends: in place, of each stage; ``None`` where no module returns it or is given it.
+        patches: linear maps at the ends of skipped stages.
     """
 
     stages: tuple[StagePlan, ...]
@@ -136,6 +166,7 @@ class Plan:
     why: str = ""
     hands_back: tuple[HandBack, ...] = ()
     ends: tuple[StageEnd | None, ...] = ()
+    patches: tuple[Patch, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain lists, dicts, strings and numbers."""
@@ -194,6 +225,16 @@ class Plan:
                         bool(item["copied"]),
                     )
                     for item in data.get("ends", ())
+                ),
+                patches=tuple(
+                    Patch(
+                        **{
+                            name: int(item[name])
+                            for name in ("stage", "number", "channels", "channel_dim", "dims")
+                        },
+                        rank=_number(item["rank"]),
+                    )
+                    for item in data.get("patches", ())
                 ),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:

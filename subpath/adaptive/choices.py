@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from .gates import Gate, GatedGraph, twin_path
+from .gates import Gate, GatedGraph, add_patch, twin_path
 
 
 def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:
@@ -37,7 +37,10 @@ def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:
     for gate in gated.gates:
         total = copies[gate.node]
         shortcut = _before_sums(graph, gate, gated, copies)
-        copies[gate.node] = _choose(graph, letters[gate.stage], shortcut, total, after=total)
+        last = total
+        if gate.node in gated.patches:
+            last = shortcut = add_patch(graph, shortcut, gated.patches[gate.node], after=total)
+        copies[gate.node] = _choose(graph, letters[gate.stage], shortcut, total, after=last)
     return graph
 
 

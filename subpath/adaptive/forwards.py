@@ -55,6 +55,17 @@ class Forwards:
             self._by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: self.example}
             self._made: dict[tuple[str, bool, Returns, Shapes | None], Forward] = {}
 
+    def set_plan(self, tracing: Tracing) -> None:
+        """Take a plan that differs from the present one in its patches alone."""
+        with self._making:
+            self._tracing = tracing
+            self._by_shapes = {
+                shapes: {mode: gated.with_patches(tracing.plan.patches) for mode, gated in both}
+                for shapes, both in ((s, graphs.items()) for s, graphs in self._by_shapes.items())
+            }
+            self.example = dict(self._by_shapes[None])
+            self._made = {}
+
     def set_recompute(self, enable: bool) -> None:
         """Turn gradient checkpointing on or off."""
         with self._making:

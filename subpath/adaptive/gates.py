@@ -7,8 +7,10 @@ nobody needs any more. What is left is straight-line code.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,10 +22,10 @@ from ..errors import PlanError
 from ..graph.blocks import locate_blocks
 from ..graph.calls import Block, CallTree
 from ..graph.facts import Fact
-from ..plan import Plan, TwinNorm
+from ..plan import Patch, Plan, TwinNorm
 from ..skip import SkipConfig
 
-Returns = Literal["output", "features", "both"]
+Returns = Literal["output", "features", "both", "patches"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class GatedGraph:
         facts: what is known of each node.
         constants: tensors that the graph reads beside the parameters and buffers.
         by_size: whether it holds for inputs of the example's shapes alone.
+        patches: the nodes of the gates that have a patch.
     """
 
     graph: fx.Graph
@@ -64,9 +67,35 @@ class GatedGraph:
     facts: Mapping[fx.Node, Fact]
     constants: Mapping[str, torch.Tensor]
     by_size: bool
+    patches: Mapping[fx.Node, Patch] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GatedGraph:
         return self
+
+    def last_gates(self, stage: int) -> tuple[Gate, ...]:
+        """The gates of a stage that no other gate of it comes after: one for each stream."""
+        own = {gate.node: gate for gate in self.gates if gate.stage == stage}
+        return tuple(gate for node, gate in own.items() if _after(node).isdisjoint(own))
+
+    def with_patches(self, patches: Iterable[Patch]) -> GatedGraph:
+        """The same graph with these patches and no others.
+
+        Raises:
+            PlanError: a patch has no place here.
+        """
+        found: dict[fx.Node, Patch] = {}
+        for patch in patches:
+            gates = self.last_gates(patch.stage)
+            shape: tuple[int, ...] = ()
+            if patch.number < len(gates):
+                shape = self.facts[gates[patch.number].node].shape or ()
+            if len(shape) != patch.dims or shape[patch.channel_dim] != patch.channels:
+                raise PlanError(
+                    f"got a plan with the patch {patch}; expected one for stages that end in "
+                    f"{[self.facts[gate.node].shape for gate in gates]}"
+                )
+            found[gates[patch.number].node] = patch
+        return replace(self, patches=found)
 
     @cached_property
     def live(self) -> frozenset[fx.Node]:
@@ -84,7 +113,14 @@ class GatedGraph:
         sums = {node for gate in closed for node in gate.sums}
         live = frozenset(_live(self.graph.nodes, facts, sums, _stand_ins(closed)))
         gone = self.live - live
-        return sum(fact.macs for node, fact in self.facts.items() if node not in gone)
+        patched = (
+            (self.facts[gate.node].shape, self.patches[gate.node])
+            for gate in closed
+            if gate.node in self.patches
+        )
+        return sum(fact.macs for node, fact in self.facts.items() if node not in gone) + sum(
+            math.prod(shape or ()) // patch.channels * patch.weights for shape, patch in patched
+        )
 
 
 def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
@@ -131,7 +167,7 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         facts=tree.residual.traced.facts,
         constants=tree.residual.traced.constants,
         by_size=tree.residual.traced.by_size,
-    )
+    ).with_patches(plan.patches)
 
 
 def _check_stages(plan: Plan, places: Sequence[int], stages: Sequence[int]) -> None:
@@ -158,34 +194,46 @@ def fold(gated: GatedGraph, config: SkipConfig, returns: Returns = "output") -> 
     Args:
         gated: the annotated graph; it is not changed.
         config: one letter for each stage.
-        returns: the output, the stages' outputs (a tuple), or ``(output, stages' outputs)``.
+        returns: the output, the stages' outputs (a tuple), ``(output, stages' outputs)``, or the
+            values at the patches (a tuple).
     """
-    features = returns != "output"
+    shown = {"output": (), "patches": tuple(gated.patches)}.get(returns, gated.ends)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(gated.graph, copies)
     closed = [gate for gate in gated.gates if config.skips(gate.stage)]
-    ends = tuple(_unchanging(graph, copies[e], e, gated.facts) for e in gated.ends if features)
-    graph.output({"output": output, "features": ends, "both": (output, ends)}[returns])
+    ends = tuple(_unchanging(graph, copies[end], end, gated.facts) for end in shown)
+    graph.output({"output": output, "both": (output, ends)}.get(returns, ends))
     origin = {copy: node for node, copy in copies.items()}
-    stands_for = {copies[node]: copies[other] for node, other in _stand_ins(closed).items()}
+    stands_for: dict[fx.Node, fx.Node] = {}
+    patched: dict[fx.Node, fx.Node] = {}
+    for gate in closed:
+        node, shortcut = copies[gate.node], copies[gate.shortcut]
+        stands_for[node] = stands_for.get(shortcut, shortcut)
+        if gate.node in gated.patches:
+            stands_for[node] = patched[gate.node] = add_patch(
+                graph, stands_for[node], gated.patches[gate.node], after=node
+            )
     for node, other in stands_for.items():
         node.replace_all_uses_with(other)
     for node, twin in gated.twins.items():
         if config.skips(twin.stage):
             copies[node].target = twin_path(twin)
-    facts = _facts_after(closed, gated.facts, origin)
+    facts = _facts_after(closed, gated.facts, origin, patched)
     sums = {copies[node] for gate in closed for node in gate.sums}
     live = set(_live(graph.nodes, facts, sums))
     gone = {copies[node] for node in gated.live if node in copies} - live
+    gone |= {node for node in graph.nodes if node not in origin and node.op != "output"} - live
     for node in graph.nodes:  # what nobody needed before (asserts) goes with what it looks at
         if node not in live and any(parent in gone for parent in node.all_input_nodes):
             gone.add(node)
     for node in reversed(graph.nodes):
         if node in gone:
             graph.erase_node(node)
-            del origin[node]
+            origin.pop(node, None)
     for gate in closed:
+        if gate.node in patched:  # what a patch gives is nobody else's
+            continue
         users = [copies[user] for user in gate.node.users if copies.get(user) in live]
         if _is_written(gate.node, gated.facts, by={origin[user] for user in users}):
             _give_copy(graph, stands_for[copies[gate.node]], users)
@@ -197,6 +245,19 @@ def twin_path(twin: TwinNorm) -> str:
     return f"twin_norms.{twin.stage}.{twin.path}"
 
 
+def patch_path(patch: Patch) -> str:
+    """Where a patch lives in the adaptive model."""
+    return f"patches.{patch.stage}.{patch.number}"
+
+
+def add_patch(graph: fx.Graph, value: fx.Node, patch: Patch, after: fx.Node) -> fx.Node:
+    """Add ``value + patch(value)`` to ``graph``."""
+    with graph.inserting_after(after):
+        mapped = graph.call_module(patch_path(patch), (value,))
+    with graph.inserting_after(mapped):
+        return graph.call_function(operator.add, (value, mapped))
+
+
 def _stand_ins(closed: Iterable[Gate]) -> dict[fx.Node, fx.Node]:
     """For the node of each closed gate what takes its place in the end."""
     stands_for: dict[fx.Node, fx.Node] = {}
@@ -205,18 +266,38 @@ def _stand_ins(closed: Iterable[Gate]) -> dict[fx.Node, fx.Node]:
     return stands_for
 
 
+def _after(node: fx.Node) -> set[fx.Node]:
+    """All nodes that ``node`` leads to."""
+    found: set[fx.Node] = set()
+    waiting = list(node.users)
+    while waiting:
+        user = waiting.pop()
+        if user not in found:
+            found.add(user)
+            waiting += user.users
+    return found
+
+
 def _facts_after(
-    closed: Iterable[Gate], facts: Mapping[fx.Node, Fact], origin: Mapping[fx.Node, fx.Node]
+    closed: Iterable[Gate],
+    facts: Mapping[fx.Node, Fact],
+    origin: Mapping[fx.Node, fx.Node],
+    patched: Mapping[fx.Node, fx.Node] = MappingProxyType({}),
 ) -> dict[fx.Node, Fact]:
     """The facts of the copied nodes; who writes into a sum later now writes into its stand-in.
 
-    Only what comes after the gate: what made the sum may have written into the same memory.
+    Only what comes after the gate: what made the sum may have written into the same memory. What
+    a patch gives has memory of its own.
     """
     shortcuts = {gate.node: gate.shortcut for gate in closed}
     moved: dict[int, int] = {}
     found: dict[fx.Node, Fact] = {}
     for copied, node in origin.items():
-        if node in shortcuts:
+        if node in patched:
+            own = -1 - len(found)
+            moved |= dict.fromkeys(facts[node].storages, own)
+            found[patched[node]] = Fact(facts[node].shapes, (own,))
+        elif node in shortcuts:
             pairs = zip(facts[node].storages, facts[shortcuts[node]].storages, strict=False)
             moved |= {old: moved.get(new, new) for old, new in pairs}
         fact = facts.get(node)

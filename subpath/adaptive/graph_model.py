@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..errors import SubpathError
 from ..graph.inputs import Inputs, as_inputs, in_order
-from ..plan import Plan
+from ..plan import Patch, Plan
 from ..skip import SkipConfig
 from .code import dispatches
 from .features import Layout
@@ -21,6 +22,7 @@ from .gates import GatedGraph, Returns, fold
 from .graphs import Tracing, add_constants, check_shapes
 from .model import AdaptiveModel
 from .original import for_twins_too, graphs_after_reset
+from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
 from .switch import Switch
@@ -135,6 +137,35 @@ class GraphModel(AdaptiveModel):
         graph, original = self._forwards.straight(gated, config, self.training, returns)
         self._check_shapes(graph, inputs, self.training)
         return straight_module(self._root, graph, original, self.training, copy_weights)
+
+    def possible_patches(self) -> tuple[Patch, ...]:
+        """A full map for each end of each stage that can have one."""
+        gated = self._graphs[False]
+        found = []
+        for number, stage in enumerate(self.stages):
+            for end, gate in enumerate(gated.last_gates(number)):
+                shape = gated.facts[gate.node].shape
+                if shape is not None and can_be_patched(shape, stage.channel_dim):
+                    channels = shape[stage.channel_dim]
+                    found.append(Patch(number, end, channels, stage.channel_dim, len(shape)))
+        return tuple(found)
+
+    def set_patches(self, patches: Iterable[Patch]) -> None:
+        """Give the stages these patches, which change nothing yet, and no others."""
+        plan = replace(self.plan, patches=tuple(patches))
+        for gated in self._graphs.values():
+            gated.with_patches(plan.patches)  # refused before anything is changed
+        set_patches(self._root, plan.patches)
+        self._tracing = replace(self._tracing, plan=plan)
+        self._forwards.set_plan(self._tracing)
+
+    def at_patches(self, *args: Any, skip: str, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+        """What each patch of the plan gives, or the value at its place if its stage is kept."""
+        if kwargs:
+            args = self._positional(args, kwargs)
+        run = self._forwards.get(skip, self.training, "patches", args)
+        found: tuple[torch.Tensor, ...] = run(self._root, *args)
+        return found
 
     def share_of_work(self, skip: str) -> float:
         """Multiply-adds of a config as a share of the super-net's, for the example input."""

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import ConversionError, SubpathError
+from ..errors import ConversionError, PlanError, SubpathError
 from ..graph.copies import deep_copy, shape_copy, to_meta, without_hooks
 from ..graph.inputs import Inputs, as_inputs
 from ..graph.shapes import NoFastPath
 from ..graph.work import Work, work_of
-from ..plan import Plan
+from ..plan import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
-from .gates import twin_path
+from .gates import patch_path, twin_path
 from .model import AdaptiveModel
-from .sites import CAPTURED, COUNTS, Sites, without_sites
+from .patches import can_be_patched, set_patches
+from .sites import AT_PATCHES, CAPTURED, COUNTS, Sites, without_sites
 from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch
+from .twins import SKIP_AWARE
 
 _OWN = ("_switch", "_root", "_cut", "_sites", "_given", "_work", "measured")
+_ADDED = (*SKIP_AWARE, "calibrated")
 
 
 class InPlaceModel(AdaptiveModel):
@@ -167,14 +171,54 @@ class InPlaceModel(AdaptiveModel):
         used = {
             path: module
             for path, module in self._root.named_modules()
-            if path.partition(".")[0] not in ("twin_norms", "calibrated")
+            if path.partition(".")[0] not in _ADDED
             and not any(f"{path}.".startswith(f"{block}.") for block in skipped)
         }
         for twin in self.plan.twin_norms:
             if config.skips(twin.stage) and twin.path in used:
                 used[twin.path] = self._root.get_submodule(twins[twin.path])
+        for patch in self.plan.patches:
+            if config.skips(patch.stage):
+                inner = self._root.get_submodule(patch_path(patch)).named_modules(
+                    prefix=patch_path(patch)
+                )
+                used |= dict(inner)
         found = {id(p): p for module in used.values() for p in module.parameters(recurse=False)}
         return list(found.values())
+
+    def possible_patches(self) -> tuple[Patch, ...]:
+        """A full map for each stage whose last block hands back the stream."""
+        found = []
+        for number, stage in enumerate(self.stages):
+            shape = (1, *stage.output_shape)
+            if self._sites.end_to_patch(number) and can_be_patched(shape, stage.channel_dim):
+                channels = shape[stage.channel_dim]
+                found.append(Patch(number, 0, channels, stage.channel_dim, len(shape)))
+        return tuple(found)
+
+    def set_patches(self, patches: Iterable[Patch]) -> None:
+        """Give the stages these patches, which change nothing yet, and no others."""
+        plan = replace(self.plan, patches=tuple(patches))
+        wrong = [p for p in plan.patches if replace(p, rank=None) not in self.possible_patches()]
+        if wrong:
+            raise PlanError(
+                f"got the patch {wrong[0]}; expected one of {list(self.possible_patches())}, with "
+                "any rank"
+            )
+        set_patches(self._root, plan.patches)
+        vars(self._root)["_cut"] = plan
+        self._work.clear()
+        self._sites.set_plan(plan)
+
+    def at_patches(self, *args: Any, skip: str, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+        """What each patch of the plan gives, or the value at its place if its stage is kept."""
+        found: dict[int, torch.Tensor] = {}
+        token = AT_PATCHES.set(found)
+        try:
+            self(*args, skip=skip, **kwargs)
+        finally:
+            AT_PATCHES.reset(token)
+        return tuple(found[number] for number in range(len(self.plan.patches)))
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Turn the original's own gradient checkpointing on or off."""
@@ -237,7 +281,7 @@ class InPlaceModel(AdaptiveModel):
             (twin_path(twins[path]) if path in twins else path, path)
             for path, module in self._root.named_modules()
             if has_statistics(module)
-            and path.partition(".")[0] not in ("twin_norms", "calibrated")
+            and path.partition(".")[0] not in _ADDED
             and not any(f"{path}.".startswith(f"{block}.") for block in skipped)
         ]
         parts = {path: without_sites(m) for path, m in own_parts(self._root, paths).items()}

@@ -13,13 +13,14 @@ from torch import nn
 from ..choice import MeasuredTable
 from ..errors import ChoiceError, SubpathError
 from ..graph.inputs import Inputs
-from ..plan import Plan, StagePlan
+from ..plan import Patch, Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
 from .code import dispatches
 from .features import FeatureInfo, Layout
 from .methods import METHODS
 from .statistics import installed
 from .switch import Switch
+from .twins import SKIP_AWARE
 
 
 class AdaptiveModel(nn.Module):
@@ -201,6 +202,31 @@ class AdaptiveModel(nn.Module):
     def calibrated(self) -> tuple[SkipConfig, ...]:
         """The configs that run with statistics of their own in eval mode (see ``calibrate``)."""
         return tuple(SkipConfig(config) for config in sorted(installed(self._root)))
+
+    def possible_patches(self) -> tuple[Patch, ...]:
+        """A full map for each end of each stage that can have one (see ``subpath.fit``)."""
+        raise NotImplementedError
+
+    def set_patches(self, patches: Iterable[Patch]) -> None:
+        """Give the stages these patches and no others; fresh ones change nothing.
+
+        Args:
+            patches: as :meth:`possible_patches` gives them, with a ``rank`` or without.
+
+        Raises:
+            PlanError: one of them has no place here.
+        """
+        raise NotImplementedError
+
+    def at_patches(self, *args: Any, skip: str, **kwargs: Any) -> tuple[torch.Tensor, ...]:
+        """What each patch of the plan gives, or the value at its place if its stage is kept."""
+        raise NotImplementedError
+
+    def skip_aware_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that the original does not have, by name: of twin norms and patches."""
+        for name, parameter in self.named_parameters():
+            if name.partition(".")[0] in SKIP_AWARE:
+                yield name, parameter
 
     def prepare_statistics(self, configs: Iterable[str]) -> None:
         """Give configs statistics of their own, equal to those that they run with now."""

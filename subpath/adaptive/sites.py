@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,12 +24,15 @@ from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
 from ..plan import Plan, StageEnd
 from ..skip import SkipConfig
-from .gates import twin_path
+from .gates import patch_path, twin_path
 from .statistics import forget, installed, own_norms
 from .switch import Switch
+from .twins import SKIP_AWARE
 
 # Where the stages' outputs go in a call that asks for them.
 CAPTURED: ContextVar[dict[int, torch.Tensor] | None] = ContextVar("subpath_captured", default=None)
+# Where the values at the patches go in a call that asks for them.
+AT_PATCHES: ContextVar[dict[int, torch.Tensor] | None] = ContextVar("subpath_patches", default=None)
 # How often each module that is called several times was called in this call of the network.
 COUNTS: ContextVar[dict[int, int] | None] = ContextVar("subpath_counts", default=None)
 
@@ -43,6 +46,8 @@ class Site:
         hands_back: by the number of the call (``None`` if there is one in a run of the network),
             in which stage it is skipped and what it then hands back.
         ends: by the number of the call, stages whose output it returns or is given.
+        patches: by the number of the call, where in what is handed back the stream is that gets a
+            patch, the patch, and its number in the plan.
         twin: the norm that takes its place when stage number ``stage`` is skipped.
         own: copies with statistics of a config's own.
         counted: whether its calls are told apart by their number.
@@ -54,6 +59,7 @@ class Site:
         self.original = module.forward
         self.hands_back: dict[int | None, tuple[int, Template]] = {}
         self.ends: dict[int | None, dict[int, StageEnd]] = {}
+        self.patches: dict[int | None, tuple[Place, nn.Module, int]] = {}
         self.twin: nn.Module | None = None
         self.stage = -1
         self.own: dict[str, nn.Module] = {}
@@ -68,8 +74,13 @@ class Site:
             self._capture("given", call, partial(_argument, self.__signature__, args, kwargs))
         if call in self.hands_back and config[self.hands_back[call][0]] == "T":
             result = hand_back(self.hands_back[call][1], self, args, kwargs)
+            if call in self.patches:
+                result = patched(result, *self.patches[call][:2])
         else:
             result = self._forward(config)(*args, **kwargs)
+        if call in self.patches and (found := AT_PATCHES.get()) is not None:
+            place, _, number = self.patches[call]
+            found[number] = at(result, place).clone()
         if self.ends:
             self._capture("returned", call, partial(at, result))
         return result
@@ -102,16 +113,20 @@ class Site:
 
 
 class HandingBack:
-    """The ``forward`` of a block that is skipped for good."""
+    """The ``forward`` of a block that is skipped for good; its patch is a part of the block."""
 
-    def __init__(self, template: Template, site: Site) -> None:
+    def __init__(self, template: Template, site: Site, patched_at: Place | None) -> None:
         self.template = template
         self.module = site.module
+        self.patched_at = patched_at
         self.__signature__ = site.__signature__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Hand back what is given."""
-        return hand_back(self.template, self, args, kwargs)
+        result = hand_back(self.template, self, args, kwargs)
+        if self.patched_at is None:
+            return result
+        return patched(result, self.patched_at, self.module.get_submodule("patch"))
 
 
 class Sites:
@@ -141,6 +156,17 @@ class Sites:
         for item in self._plan.hands_back:
             site = self._site(item.path, paths)
             site.hands_back[item.call] = numbers[item.block], item.result
+        for _, site in self._all():
+            site.patches.clear()
+        for index, patch in enumerate(self._plan.patches):
+            end = self.end_to_patch(patch.stage)
+            if end is None or patch.number:
+                raise PlanError(
+                    f"got a plan with a patch for {self._plan.stages[patch.stage].name}; expected "
+                    "patches where the last skippable block hands back the stage's output"
+                )
+            module = self._module(patch_path(patch), paths)
+            self._site(end.path, paths).patches[end.call] = end.place, module, index
         for number, end in enumerate(self._plan.ends):
             if end is not None:
                 self._site(end.path, paths).ends.setdefault(end.call, {})[number] = end
@@ -162,6 +188,25 @@ class Sites:
                 self.install()
                 return
 
+    def end_to_patch(self, stage: int) -> StageEnd | None:
+        """The end of a stage, if its last block hands back there what it is given when skipped.
+
+        Then a patch belongs there; elsewhere an outer forward adds, and nobody sees the sum.
+        """
+        end = self._plan.ends[stage]
+        if end is None or end.side != "returned":
+            return None
+        last = self._plan.stages[stage].skippable[-1]
+        for item in self._plan.hands_back:
+            if item.block == last and (item.path, item.call) == (end.path, end.call):
+                return end if _template_at(item.result, end.place)[0] == "input" else None
+        return None
+
+    def set_plan(self, plan: Plan) -> None:
+        """Take a plan that differs from the present one in its patches alone."""
+        self._plan = plan
+        self.install()
+
     def skipped(self, config: SkipConfig) -> list[str]:
         """Paths of the modules that do not run at all in ``config``."""
         names = {name for stage in config.skipped for name in self._plan.stages[stage].skippable}
@@ -180,20 +225,23 @@ class Sites:
             _restore(site.module, site.original)
             if None in site.hands_back and config.skips(site.hands_back[None][0]):
                 template = site.hands_back[None][1]
-                vars(site.module)["forward"] = HandingBack(template, site)
+                place, patch, _ = site.patches.get(None, (None, None, 0))
+                vars(site.module)["forward"] = HandingBack(template, site, place)
                 for registry in (
                     site.module._modules,
                     site.module._parameters,
                     site.module._buffers,
                 ):
                     registry.clear()
+                if patch is not None:
+                    site.module.add_module("patch", patch)
                 continue
             part = site.own.get(config) if not site.module.training else None
             if part is None and site.twin is not None and config.skips(site.stage):
                 part = site.twin
             if part is not None:
                 root.set_submodule(path, part)
-        for name in ("twin_norms", "calibrated"):
+        for name in (*SKIP_AWARE, "calibrated"):
             root._modules.pop(name, None)
         for own in installed(root):
             forget(root, own)
@@ -262,6 +310,32 @@ def hand_back(
         return make(**{key: hand_back(item, called, args, kwargs) for key, item in rest})
     items = (hand_back(item, called, args, kwargs) for item in rest)
     return list(items) if kind == "list" else tuple(items)
+
+
+def patched(result: Any, place: Place, patch: nn.Module) -> Any:
+    """What is handed back, with ``h + patch(h)`` where ``h`` was."""
+    if not place:
+        return result + patch(result)
+    key, *rest = place
+    inner = patched(at(result, (key,)), tuple(rest), patch)
+    if isinstance(result, dict):
+        return {**result, key: inner}
+    if isinstance(result, (tuple, list)):
+        return type(result)(inner if n == key else item for n, item in enumerate(result))
+    return replace(result, **{key: inner})
+
+
+def _template_at(template: Template, place: Place) -> Template:
+    """The part of a template that gives what lies at ``place`` of the result."""
+    for key in place:
+        kind, *rest = template
+        if kind in ("tuple", "list"):
+            template = rest[key]
+        elif kind in ("dict", "record"):
+            template = dict(rest[kind == "record" :])[key]
+        else:
+            return template
+    return template
 
 
 def _record_class(module: nn.Module, name: str) -> Any:

@@ -12,6 +12,9 @@ from ..errors import ConversionError
 from ..plan import TwinNorm
 from .gates import twin_path
 
+# Where in a network the parameters lie that the original does not have.
+SKIP_AWARE = ("twin_norms", "patches")
+
 
 class Store(nn.Module):
     """Holds modules that the network does not call by itself.

@@ -19,6 +19,7 @@ from torch.nn.modules import module as torch_modules
 
 from .. import zoo
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.twins import SKIP_AWARE
 from ..errors import CheckpointError, ModelError
 from .fit import expected_state
 from .format import Architecture
@@ -77,7 +78,7 @@ def recorded(model: AdaptiveModel) -> Architecture | None:
         with torch.device("meta"):
             again = zoo.create_model(architecture.name, **architecture.arguments)
         modules = dict(model.named_modules())
-        added = ("twin_norms", "calibrated")
+        added = (*SKIP_AWARE, "calibrated")
         own = {name for name in modules if name.partition(".")[0] not in added}
         same = own == {name for name, _ in again.named_modules()} and all(
             type(part) is type(modules[name]) and part.extra_repr() == modules[name].extra_repr()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
-from ..adaptive.gates import twin_path
+from ..adaptive.gates import patch_path, twin_path
+from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
 from ..plan import Plan
 from .state import listed, mismatches
@@ -54,6 +56,15 @@ def expected_state(original: nn.Module, plan: Plan, saved: Iterable[str]) -> dic
         for key, value in state.items()
         if key.startswith(f"{twin.path}.")
     }
+    patches = {
+        f"{patch_path(patch)}.{key}": value
+        for patch in plan.patches
+        for key, value in fresh_patch(patch, "meta").to(_precision(state)).state_dict().items()
+    }
     known = {key: original_key(key, len(plan.stages)) for key in saved}
     own = {key: state[of[1]] for key, of in known.items() if of and of[1] in state}
-    return {**state, **twins, **own}
+    return {**state, **twins, **patches, **own}
+
+
+def _precision(state: Mapping[str, Tensor]) -> torch.dtype:
+    return next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)

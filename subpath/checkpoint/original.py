@@ -7,15 +7,19 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..adaptive.gates import twin_path
+from ..adaptive.gates import patch_path, twin_path
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
+from ..adaptive.twins import SKIP_AWARE
 from .state import check_keys
 from .weights import read_weights
 
 
 def load_original(model: AdaptiveModel, weights: Mapping[str, Tensor] | str | Path) -> None:
     """Load weights of the original network into a converted one; twins become copies of them.
+
+    Patches are made anew: what they were fitted to is gone.
 
     Args:
         model: the adaptive model; changed in place.
@@ -38,6 +42,9 @@ def load_original(model: AdaptiveModel, weights: Mapping[str, Tensor] | str | Pa
         for key in expected:
             if key.startswith(twin):
                 complete[key] = weights[original + key.removeprefix(twin)]
+    for patch in model.plan.patches:
+        for key, value in fresh_patch(patch).state_dict().items():
+            complete[f"{patch_path(patch)}.{key}"] = value
     model.load_state_dict(complete)
 
 
@@ -48,9 +55,9 @@ def original_state_dict(model: AdaptiveModel) -> dict[str, Tensor]:
     of ``model``'s super-net bit for bit. The tensors are the model's own, as in
     ``model.state_dict()``.
     """
-    twins = tuple(f"{twin_path(twin)}." for twin in model.plan.twin_norms)
+    added = tuple(f"{home}." for home in SKIP_AWARE)
     return {
         key: value
         for key, value in model.state_dict().items()
-        if not key.startswith(twins) and original_key(key, len(model.stages)) is None
+        if not key.startswith(added) and original_key(key, len(model.stages)) is None
     }

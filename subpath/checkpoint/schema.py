@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from ..adaptive.patches import can_be_patched
 from ..choice import MeasuredTable
 from ..errors import ChoiceError
 from ..graph.handing import is_template
@@ -89,6 +90,23 @@ class _End(_Strict):
     copied: bool
 
 
+class _Patch(_Strict):
+    stage: Annotated[int, Field(ge=0)]
+    number: Annotated[int, Field(ge=0, le=64)]
+    channels: Annotated[int, Field(ge=1, le=2**20)]
+    channel_dim: Annotated[int, Field(ge=1, le=8)]
+    dims: Annotated[int, Field(ge=2, le=9)]
+    rank: Annotated[int, Field(ge=1)] | None
+
+    @model_validator(mode="after")
+    def _is_a_layer_over_channels(self) -> _Patch:
+        if not can_be_patched((1,) * self.dims, self.channel_dim):
+            raise ValueError("expected a channel_dim that is the last, or 1 of 3 to 5 dimensions")
+        if self.rank is not None and self.rank > self.channels:
+            raise ValueError("expected a rank of at most the number of channels")
+        return self
+
+
 class _Plan(_Strict):
     stages: Annotated[tuple[_Stage, ...], Field(min_length=1)]
     twin_norms: tuple[_Twin, ...]
@@ -98,6 +116,7 @@ class _Plan(_Strict):
     why: str = ""
     hands_back: tuple[_HandBack, ...] = ()
     ends: tuple[_End | None, ...] = ()
+    patches: tuple[_Patch, ...] = ()
 
     @model_validator(mode="after")
     def _names_each_thing_once(self) -> _Plan:
@@ -111,12 +130,15 @@ class _Plan(_Strict):
             raise ValueError("expected hands_back and ends of what runs in place alone")
         if any(twin.stage >= len(self.stages) for twin in self.twin_norms):
             raise ValueError(f"expected twin norms of stages 0 to {len(self.stages) - 1}")
+        if any(patch.stage >= len(self.stages) for patch in self.patches):
+            raise ValueError(f"expected patches of stages 0 to {len(self.stages) - 1}")
         blocks = [block for stage in self.stages for block in stage.blocks]
         norms = [twin.path for twin in self.twin_norms]
         for what, paths in (
             ("block", blocks),
             ("twin norm", norms),
             ("opened module", self.opened),
+            ("patch", [f"{patch.stage}.{patch.number}" for patch in self.patches]),
         ):
             twice = [path for path, count in Counter(paths).items() if count > 1]
             if twice:
