@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import nn
 
 from .adaptive.gates import patch_path, twin_path
 from .adaptive.model import AdaptiveModel
@@ -18,7 +17,6 @@ from .calibrate import inputs_in
 from .errors import SubpathError
 from .graph.inputs import Inputs
 from .plan import Patch
-from .skip import SkipConfig
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def fit(
     Raises:
         SubpathError: there is no batch, or an argument is out of range.
     """
-    if not 0 < max_cost or not 0 <= ridge or (rank is not None and rank < 1):
+    if not max_cost > 0 or not ridge >= 0 or (rank is not None and rank < 1):
         raise SubpathError(
             f"got max_cost={max_cost}, ridge={ridge} and rank={rank}; expected a cost above 0, a "
             "ridge of at least 0 and a rank of at least 1"
@@ -106,7 +104,9 @@ def fit(
     training = model.training
     model.eval()
     try:
-        return _Fitter(model, loader, batches, ridge, mask, on_progress, prefixes).fit(rank, max_cost)
+        return _Fitter(model, loader, batches, ridge, mask, on_progress, prefixes).fit(
+            rank, max_cost
+        )
     finally:
         model.train(training)
 
@@ -143,9 +143,7 @@ class _Fitter:
                 weight, bias = moments.solve(self._ridge, chosen[index].rank)
                 write_map(model.get_submodule(patch_path(chosen[index])), weight, bias)
                 name = model.stages[number].name
-                fitted.append(
-                    FittedPatch(name, chosen[index], moments.explained(weight))
-                )
+                fitted.append(FittedPatch(name, chosen[index], moments.explained(weight)))
         return Fit(tuple(fitted), self._samples, cost)
 
     def _look(self) -> tuple[int, int]:
@@ -215,8 +213,12 @@ class _Fitter:
         """Of what the patches of a stage are given and should add, over all inputs."""
         found = {index: _Moments(patch, self._like.device) for index, patch in chosen.items()}
         stages = len(self._model.stages)
-        befores = {"base": ["T" * stage], "super": ["F" * stage], "both": dict.fromkeys(["T" * stage, "F" * stage]),
-          "all": ["".join(c) for c in __import__("itertools").product("FT", repeat=stage)]}[self._prefixes]
+        befores = {
+            "base": ["T" * stage],
+            "super": ["F" * stage],
+            "both": dict.fromkeys(["T" * stage, "F" * stage]),
+            "all": ["".join(c) for c in __import__("itertools").product("FT", repeat=stage)],
+        }[self._prefixes]
         for inputs in self._inputs():
             if found:
                 kept = self._at_patches(inputs, "F" * stages)
@@ -237,14 +239,14 @@ class _Fitter:
 
 
 class _Moments:
-    """Sums over places, in double precision: of what a patch is given, and of what it should add."""
+    """Sums over places, in double precision: of what a patch is given, and what it should add."""
 
     def __init__(self, patch: Patch, device: torch.device) -> None:
         size, self._dim = patch.channels, patch.channel_dim
         # Apple's GPUs have no double precision.
         self._device = torch.device("cpu") if device.type == "mps" else device
         self._count = 0
-        double = {"dtype": torch.float64, "device": self._device}
+        double: Any = {"dtype": torch.float64, "device": self._device}
         self._x, self._y = torch.zeros(size, **double), torch.zeros(size, **double)
         self._xx, self._xy = torch.zeros(size, size, **double), torch.zeros(size, size, **double)
         self._yy = torch.zeros(size, **double)
@@ -252,7 +254,8 @@ class _Moments:
     def add(self, given: torch.Tensor, wanted: torch.Tensor, mask: torch.Tensor | None) -> None:
         """Count one batch: ``given`` at the patch, ``wanted`` there in the super-net."""
         x, total = (
-            value.movedim(self._dim, -1).to(self._device, torch.float64) for value in (given, wanted)
+            value.movedim(self._dim, -1).to(self._device, torch.float64)
+            for value in (given, wanted)
         )
         if mask is not None:
             x, total = x[mask.to(self._device).bool()], total[mask.to(self._device).bool()]
@@ -269,7 +272,7 @@ class _Moments:
         """Weight and bias of the best map; of low rank, the best such (reduced-rank regression)."""
         xx, xy = self._centred()
         eye = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
-        penalised = xx + max(ridge * xx.diagonal().mean(), torch.finfo(xx.dtype).tiny) * eye
+        penalised = xx + max(ridge * float(xx.diagonal().mean()), torch.finfo(xx.dtype).tiny) * eye
         best = torch.linalg.solve(penalised, xy)
         if rank is not None:
             _, directions = torch.linalg.eigh(best.T @ penalised @ best)

@@ -18,11 +18,24 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
-WITH_CODE = [page for page in PAGES if blocks(page, "python")]
+NEED_LIBRARIES = {"trainers.md"}
+WITH_CODE = [page for page in PAGES if blocks(page, "python") and page.name not in NEED_LIBRARIES]
+WITH_LIBRARIES = [page for page in PAGES if page.name in NEED_LIBRARIES]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
 def test_python_blocks_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_blocks(page)
+
+
+@pytest.mark.libraries
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("page", WITH_LIBRARIES, ids=lambda page: page.stem)
+def test_python_blocks_with_libraries_run(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_blocks(page)
+
+
+def run_blocks(page: Path) -> None:
     namespace: dict[str, object] = {}
     for number, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)

@@ -25,8 +25,8 @@ ORDER = [
     {"adaptive"},
     {"convert", "zoo", "maker"},
     {"distill", "measure", "calibrate", "environment", "export", "checkpoint"},
-    {"sweep"},
-    {"finetune"},
+    {"sweep", "fit"},
+    {"finetune", "integrations"},
     {"plot"},
     {"report"},
     {"cli"},
@@ -36,7 +36,7 @@ BESIDE |= {("measure", "export")}
 
 LIBRARIES = {
     "timm": {"zoo", "finetune"},
-    "accelerate": {"finetune"},
+    "accelerate": {"finetune", "integrations"},
     "rich": {"report", "cli"},
     "fvcore": {"measure"},
     "networkx": {"graph", "plan"},
@@ -62,7 +62,7 @@ LIBRARIES = {
     "segmentation_models_pytorch": {"zoo"},
     "speechbrain": {"zoo"},
     "torch_geometric": {"zoo"},
-    "transformers": {"zoo"},
+    "transformers": {"zoo", "integrations"},
     "ultralytics": {"zoo"},
     "vit_pytorch": {"zoo"},
     "x_transformers": {"zoo"},

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import subpath
 from loops import Fixed, batches, network, phase, training_of
+from subpath.distill import average_statistics
 from subpath.finetune import end_processes, finetune, read_recipe
 from subpath.finetune.accuracy import accuracies
 from subpath.finetune.engine import train_epoch
@@ -56,7 +57,7 @@ def share(rank: int, out: Path, recipe: Path) -> None:
         mine = [(x[4 * rank : 4 * rank + 4], y[4 * rank : 4 * rank + 4]) for x, y in data]
         training = training_of(model, *settings(name)[:1], mine, settings(name)[1], processes)
         result = train_epoch(training, 0, Tally(processes.device), Silent())
-        processes.average_statistics(model)
+        average_statistics(model)
         losses[name] = result.loss
         if rank == 0:
             save_file(model.state_dict(), out / f"{name}.safetensors")

@@ -79,7 +79,8 @@ def write_map(module: Any, weight: torch.Tensor, bias: torch.Tensor) -> None:
         bias: ``(channels,)``.
     """
     if isinstance(module, nn.Sequential):
-        down, up = (layer for layer in module)
+        layers: list[Any] = list(module)
+        down, up = layers
         left, values, right = torch.linalg.svd(weight, full_matrices=False)
         scale = values[: down.weight.shape[0]].sqrt()
         _copy(down.weight, scale[:, None] * right[: len(scale)])

@@ -14,6 +14,7 @@ A whole training run::
     subpath.save(model, directory)
 """
 
+from .averaging import average_gradients, average_statistics
 from .losses import feature_loss, logits_loss, pooled
 from .outputs import Classes, Embedding, Outputs, Values, outputs_of
 from .step import StepLosses, distillation_pass, task_pass, two_pass_step
@@ -24,6 +25,8 @@ __all__ = [
     "Outputs",
     "StepLosses",
     "Values",
+    "average_gradients",
+    "average_statistics",
     "distillation_pass",
     "feature_loss",
     "logits_loss",

@@ -1,13 +1,7 @@
-"""The processes and devices of a run, through accelerate.
-
-Each process runs both passes on its own batch, on the plain module; then the gradients of all
-parameters are averaged over the processes, once. So it does not matter that the skippable weights
-take part in the first pass alone.
-"""
+"""The processes and devices of a run, through accelerate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -15,13 +9,9 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from timm.utils import distribute_bn
 from torch import Tensor, nn
 
 from ..errors import RecipeError
-
-# Gradients are sent in pieces of this many numbers, to bound the memory of a copy.
-PIECE = 2**25
 
 
 @dataclass(frozen=True)
@@ -60,25 +50,6 @@ class Processes:
         """Backpropagate; with fp16, a scaled loss."""
         self.accelerator.backward(loss)
 
-    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by its mean over the processes."""
-        if self.count == 1:
-            return
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        piece: list[Tensor] = []
-        for gradient in gradients:
-            piece.append(gradient)
-            if sum(g.numel() for g in piece) >= PIECE:
-                self._average(piece)
-                piece = []
-        if piece:
-            self._average(piece)
-
-    def average_statistics(self, model: nn.Module) -> None:
-        """Replace running means and variances by their means over the processes."""
-        if self.count > 1:
-            distribute_bn(model, self.count, reduce=True)
-
     def same_everywhere(self, model: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""
         if self.count > 1:
@@ -100,14 +71,6 @@ class Processes:
     def wait(self) -> None:
         """Wait for the other processes."""
         self.accelerator.wait_for_everyone()
-
-    def _average(self, gradients: list[Tensor]) -> None:
-        joined = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        torch.distributed.all_reduce(joined)
-        joined /= self.count
-        sizes = [gradient.numel() for gradient in gradients]
-        for gradient, mean in zip(gradients, joined.split(sizes), strict=True):
-            gradient.copy_(mean.view(gradient.shape))
 
 
 def start_processes(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..distill import average_statistics
 from ..errors import CheckpointError
 from .directory import append_to_log
 from .engine import Training, train_epoch
@@ -46,7 +47,7 @@ class Keeper:
     def save(self, training: Training, epoch: int, tally: Tally, best: float) -> None:
         """Write where the training is: in ``epoch`` (from 0), with what ``tally`` has seen."""
         updates = training.updates
-        updates.processes.average_statistics(updates.model)
+        average_statistics(updates.model)
         if not updates.processes.first:
             return
         scaler = updates.processes.accelerator.scaler
@@ -128,7 +129,7 @@ def run_phase(
         for epoch in range(start, phase.epochs):
             save = partial(keeper.save, training, epoch, tally, best)
             losses = train_epoch(training, epoch, tally, observer, save, keeper.recipe.save_every)
-            processes.average_statistics(updates.kept)
+            average_statistics(updates.kept)
             top1 = dict(evaluate())
             if processes.first:
                 record = {"phase": training.name, "epoch": epoch + 1, "lr": tally.rate}

@@ -14,6 +14,7 @@ from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torch import nn
 
 from ..adaptive.model import AdaptiveModel
+from ..distill import average_gradients
 from ..errors import RecipeError
 from .names import UnderOriginalNames, classifier_weights, twin_weights
 from .phase import ClipSection, OptimiserSection, PhaseSection, ScheduleSection
@@ -59,7 +60,7 @@ class Updates:
 
     def step(self) -> None:
         """One update, from the gradients of all processes to the next learning rate."""
-        self.processes.average_gradients(self.model.parameters())
+        average_gradients(self.model.parameters())
         scaler = self.processes.accelerator.scaler
         if scaler is None:
             self.clip()

@@ -1,0 +1,1 @@
+"""Trainers of other libraries, whose step becomes the two passes."""

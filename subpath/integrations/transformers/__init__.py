@@ -1,0 +1,6 @@
+"""The two passes in the Trainer of transformers."""
+
+from .settings import TwoPassSettings
+from .trainer import TwoPassTrainer
+
+__all__ = ["TwoPassSettings", "TwoPassTrainer"]
