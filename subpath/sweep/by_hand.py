@@ -71,8 +71,8 @@ def _without_norms(model: nn.Module, kept: Collection[str]) -> nn.Module:
 def _with_stand_ins(model: nn.Module, blocks: Sequence[str], _: AdaptiveModel) -> nn.Module:
     calls: dict[str, list[int]] = defaultdict(list)
     for block in blocks:
-        path, _, number = block.partition("#")
-        calls[path].append(int(number or 1))
+        path, again, number = block.partition("#")
+        calls[path].append(int(number) if again else 1)
     for path, numbers in calls.items():
         model.set_submodule(path, _Passed(model.get_submodule(path), numbers), strict=True)
     return model
@@ -92,10 +92,10 @@ def _with_shorter_lists(
         holder, _, name = item.rpartition(".")
         holders[holder].add(name)
     for path, names in holders.items():
-        holder = model.get_submodule(path)
-        if not isinstance(holder, nn.ModuleList):
+        whole = model.get_submodule(path)
+        if not isinstance(whole, nn.ModuleList):
             raise ValueError(f"{path} is no list")
-        left = (child for name, child in holder.named_children() if name not in names)
+        left = (child for name, child in whole.named_children() if name not in names)
         model.set_submodule(path, nn.ModuleList(left), strict=True)
     return model
 
