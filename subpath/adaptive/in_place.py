@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import ConversionError, PlanError, SubpathError
-from ..graph.copies import deep_copy, shape_copy, to_meta, without_hooks
+from ..graph.copies import try_out
 from ..graph.inputs import Inputs, as_inputs
 from ..graph.shapes import NoFastPath
 from ..graph.work import Work, work_of
@@ -264,14 +264,11 @@ class InPlaceModel(AdaptiveModel):
         It runs without data where it can, else on a copy.
         """
         inputs = self._example(given)
-        try:
-            bare = view_of(shape_copy(self._root))
-            given = inputs.map(to_meta)
-            with torch.device("meta"):
-                return work_of(lambda: bare(*given.args, skip=config, **given.kwargs))
-        except Exception:  # it decides by values: they are needed
-            real = view_of(without_hooks(deep_copy(self._root)))
-            return work_of(lambda: real(*inputs.args, skip=config, **inputs.kwargs))
+
+        def run(root: nn.Module, given: Inputs) -> Work:
+            return work_of(lambda: view_of(root)(*given.args, skip=config, **given.kwargs))
+
+        return try_out(self._root, inputs, run)
 
     def _own_parts(self, config: SkipConfig) -> tuple[nn.Module, dict[str, nn.Module]]:
         """A sub-network in eval mode with statistics of its own, and its parts by path."""
