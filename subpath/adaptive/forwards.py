@@ -126,8 +126,8 @@ class Forwards:
             if key not in self._made:
                 gated = self.graphs_for(inputs)[training]
                 if training and self.recompute:
-                    self._made[key] = recomputed_forward(gated, config, returns)
+                    self._made[key] = recomputed_forward(self._root, gated, config, returns)
                 else:
                     graph, _ = self.straight(gated, config, training, returns)
-                    self._made[key] = compile_forward(graph)
+                    self._made[key] = compile_forward(graph, self._root)
             return self._made[key]

@@ -25,7 +25,9 @@ class _Part:
     modules: tuple[str, ...]
 
 
-def recomputed_forward(gated: GatedGraph, config: SkipConfig, returns: Returns) -> Any:
+def recomputed_forward(
+    module: nn.Module, gated: GatedGraph, config: SkipConfig, returns: Returns
+) -> Any:
     """A function as ``compile_forward`` makes it, that keeps the stages' outputs alone.
 
     What lies between two of them is computed again in the backward pass. Running statistics count
@@ -34,7 +36,7 @@ def recomputed_forward(gated: GatedGraph, config: SkipConfig, returns: Returns) 
     graph = fold(gated, config, "features" if returns == "features" else "both")
     result: Any = graph.output_node().args[0]
     ends = result if returns == "features" else result[1]
-    parts = _cut(graph, _boundaries(graph, gated, set(ends)))
+    parts = _cut(module, graph, _boundaries(graph, gated, set(ends)))
     returned = result[0] if returns == "output" else result
     inputs = list(graph.find_nodes(op="placeholder"))
 
@@ -77,17 +79,17 @@ def _boundaries(
     return frozenset(found)
 
 
-def _cut(graph: fx.Graph, boundaries: Collection[fx.Node]) -> list[_Part]:
+def _cut(module: nn.Module, graph: fx.Graph, boundaries: Collection[fx.Node]) -> list[_Part]:
     groups: list[list[fx.Node]] = [[]]
     for node in graph.nodes:
         if node.op not in ("placeholder", "output"):
             groups[-1].append(node)
         if node in boundaries:
             groups.append([])
-    return [_part(group) for group in groups if group]
+    return [_part(module, group) for group in groups if group]
 
 
-def _part(group: Sequence[fx.Node]) -> _Part:
+def _part(module: nn.Module, group: Sequence[fx.Node]) -> _Part:
     inside = set(group)
     takes = dict.fromkeys(p for n in group for p in n.all_input_nodes if p not in inside)
     gives = tuple(n for n in group if not inside.issuperset(n.users))
@@ -97,7 +99,7 @@ def _part(group: Sequence[fx.Node]) -> _Part:
         copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in gives))
     modules = tuple(str(node.target) for node in group if node.op == "call_module")
-    return _Part(compile_forward(graph), tuple(takes), gives, modules)
+    return _Part(compile_forward(graph, module), tuple(takes), gives, modules)
 
 
 @contextmanager
