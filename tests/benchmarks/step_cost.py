@@ -3,12 +3,13 @@
     python tests/benchmarks/step_cost.py [--networks resnet50 ...] [--size 128] [--batch 16]
         [--rounds 15] [--threads 1] [--cpu-time]
 
-For each network: the median ratio, over interleaved rounds, of the two-pass step to a plain step of
-the original, optimiser included, beside ``1 + base / super``, what the two passes alone would cost
-in multiply-adds (the aim is at most 5 % above that); the ratio of a step with the original frozen
-and patches of 2 %, beside ``(1 + 2 base / super) / 3``; the first ratio to a plain step of the original
-and one of the base-net as a network of its own, which tells what the method adds to the two passes;
-and the most memory that a process held over such steps, beyond what it held before the first.
+For each network: the median ratio, over interleaved rounds, of the two-pass step to a plain step
+of the original, optimiser included, beside ``1 + base / super``, what the two passes alone would
+cost in multiply-adds (the aim is at most 5 % above that); the ratio of a step with the original
+frozen and patches of 2 %, beside ``(1 + 2 base / super) / 3``; the first ratio to a plain step of
+the original and one of the base-net as a network of its own, which tells what the method adds to
+the two passes; and the most memory that a process held over such steps, beyond what it held before
+the first.
 """
 
 from __future__ import annotations
