@@ -27,7 +27,7 @@ from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch
 from .twins import SKIP_AWARE
 
-_OWN = ("_switch", "_root", "_cut", "_sites", "_given", "_work", "measured")
+_OWN = ("_switch", "_root", "_cut", "_sites", "_given", "_work", "_frozen", "measured")
 _ADDED = (*SKIP_AWARE, "calibrated")
 
 
@@ -237,6 +237,11 @@ class InPlaceModel(AdaptiveModel):
                 "checkpointing of its own; expected one that has"
             )
 
+    def train(self, mode: bool = True) -> InPlaceModel:
+        """Set train or eval mode, as the original does it."""
+        self._set_mode(mode)
+        return self
+
     def get_submodule(self, target: str) -> nn.Module:
         """The submodule at a path of the original, also below a child named ``stages``."""
         return self if target == "" else self._root.get_submodule(target)
@@ -343,6 +348,7 @@ def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceMo
         _given=given,
         _work={},
         measured=None,
+        _frozen=None,
         _sites=Sites(root, plan, switch),
     )
     root._sites.install()  # type: ignore[operator, union-attr]

@@ -39,6 +39,11 @@ class Student:
         model.set_grad_checkpointing(recompute)
         self._runs: dict[str, Run] = {}
 
+    @property
+    def original_frozen(self) -> bool:
+        """Whether the super-net needs no gradient."""
+        return self._model.original_frozen
+
     def forward_features_of_stages(
         self, inputs: Tensor, /, *, skip: str | None = None
     ) -> tuple[Any, tuple[Tensor, ...]]:
