@@ -15,10 +15,11 @@ from ..adaptive.model import AdaptiveModel
 from ..checkpoint import Architecture
 from ..convert import convert
 from ..errors import RecipeError
+from ..fit import fit
 from .criterion import make_mix
 from .data import ImageFormat, Split
 from .engine import Learn, Training
-from .loader import Batches, Place, TrainingBatches, held_back_batches
+from .loader import Batches, Place, TrainingBatches, held_back_batches, still_batches
 from .network import in_sync
 from .observer import Observer
 from .phase import PhaseSection
@@ -129,6 +130,17 @@ def converted(network: nn.Module, scene: Scene) -> AdaptiveModel:
         blocks=section.blocks,
         twin_norms=section.twin_norms,
     )
+
+
+def fitted(model: AdaptiveModel, scene: Scene) -> AdaptiveModel:
+    """``model`` with the patches that the recipe asks for."""
+    section = scene.recipe.fit
+    if section is not None:
+        count = max(1, section.images // section.batch_size)
+        size, seed = section.batch_size, scene.recipe.seed
+        batches = list(still_batches(scene.split.train, scene.form, size, count, seed))
+        fit(model, batches, rank=section.rank, max_cost=section.max_cost)
+    return model
 
 
 @contextmanager
