@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
-from ..calibrate import inputs_in
 from ..convert import convert, plan
 from ..errors import MeasureError, PlanError
 from ..graph.copies import deep_copy, without_hooks
-from ..graph.inputs import Inputs, as_inputs
+from ..graph.inputs import Inputs, as_inputs, inputs_in
 from ..plan import HandBack, Plan, StageEnd, StagePlan
 
 

@@ -10,6 +10,7 @@ from subpath import zoo
 from subpath.checkpoint import read_weights
 from subpath.errors import RecipeError
 from subpath.finetune import check_recipe, finetune
+from subpath.finetune.observer import Silent
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(frozen, tmp_path):
     class Stop(Exception):
         pass
 
-    class Stopping(__import__("subpath.finetune.observer", fromlist=["Silent"]).Silent):
+    class Stopping(Silent):
         def epoch(self, record):
             if record["phase"] == "finetune":
                 raise Stop
