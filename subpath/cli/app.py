@@ -8,6 +8,7 @@ import warnings
 import typer
 
 from ..errors import SubpathError
+from .diagnose import diagnose
 from .doctor import doctor
 from .draw import draw
 from .evaluate import evaluate
@@ -33,6 +34,7 @@ app.command(short_help="Show cost, accuracy and latency of each config.")(report
 app.command(short_help="Plot accuracy of all configs against cost.")(plot)
 app.command(short_help="Train super-net and base-net from a recipe.")(finetune)
 app.add_typer(recipes, name="recipes", short_help="List the included recipes, or copy one.")
+app.command(short_help="Show what each block of a network contributes.")(diagnose)
 app.command(short_help="Measure accuracy on the validation data of a run.")(evaluate)
 app.command(short_help="Export to ONNX or torch.export.")(export)
 app.command(short_help="Convert and check every network of a library.")(zoo)

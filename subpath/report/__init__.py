@@ -11,6 +11,7 @@ from .configs import (
 )
 from .inspection import inspect_document, inspect_view
 from .page import page
+from .sensitivity import sensitivity_document, sensitivity_view
 from .stages import stages_document, stages_view
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "remarks",
     "report_document",
     "report_view",
+    "sensitivity_document",
+    "sensitivity_view",
     "stages_document",
     "stages_view",
 ]
