@@ -26,5 +26,5 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
         ConfigRow(c.skip, c.gmacs, ratio=c.gmacs / min(full) if full else None, top1=c.top1)
         for c in summary.configs
     ]
-    title = Text.assemble((summary.model, "bold"), f"  on held-back data, from {directory}")
+    title = Text.assemble((summary.model, "bold"), f"  on validation data, from {directory}")
     show(Group(title, config_table(rows), *remarks(rows)))
