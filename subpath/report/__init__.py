@@ -12,6 +12,7 @@ from .configs import (
 from .inspection import inspect_document, inspect_view
 from .page import page
 from .stages import stages_document, stages_view
+from .words import metric_value
 
 __all__ = [
     "REMARK",
@@ -20,6 +21,7 @@ __all__ = [
     "inspect_document",
     "inspect_view",
     "known",
+    "metric_value",
     "page",
     "remarks",
     "report_document",
