@@ -61,7 +61,6 @@ def fit(
     ridge: float = 1e-3,
     mask: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-    prefixes: str = "both",
 ) -> Fit:
     """Make skipping cheap in accuracy without training: a few hundred unlabelled inputs will do.
 
@@ -104,9 +103,7 @@ def fit(
     training = model.training
     model.eval()
     try:
-        return _Fitter(model, loader, batches, ridge, mask, on_progress, prefixes).fit(
-            rank, max_cost
-        )
+        return _Fitter(model, loader, batches, ridge, mask, on_progress).fit(rank, max_cost)
     finally:
         model.train(training)
 
@@ -120,11 +117,9 @@ class _Fitter:
         ridge: float,
         mask: str | None,
         on_progress: Callable[[int, int], None] | None,
-        prefixes: str,
     ) -> None:
         self._model, self._loader, self._batches = model, loader, batches
         self._ridge, self._mask = ridge, mask
-        self._prefixes = prefixes
         self._like = next(model.parameters())
         self._on_progress = on_progress or (lambda done, total: None)
         self._done = 0
@@ -188,7 +183,7 @@ class _Fitter:
 
     def _measure_statistics(self, stage: int) -> None:
         """Give the twins of a stage the running statistics of the config in which they run."""
-        config = "T" * (stage + 1) + "F" * (len(self._model.stages) - stage - 1)
+        config = _with(stage, len(self._model.stages))
         norms: list[Any] = [
             norm
             for twin in self._model.plan.twin_norms
@@ -213,20 +208,13 @@ class _Fitter:
         """Of what the patches of a stage are given and should add, over all inputs."""
         found = {index: _Moments(patch, self._like.device) for index, patch in chosen.items()}
         stages = len(self._model.stages)
-        befores = {
-            "base": ["T" * stage],
-            "super": ["F" * stage],
-            "both": dict.fromkeys(["T" * stage, "F" * stage]),
-            "all": ["".join(c) for c in __import__("itertools").product("FT", repeat=stage)],
-        }[self._prefixes]
         for inputs in self._inputs():
             if found:
                 kept = self._at_patches(inputs, "F" * stages)
-                for before in befores:
-                    skipped = self._at_patches(inputs, f"{before}T{'F' * (stages - stage - 1)}")
-                    for index, moments in found.items():
-                        mask = None if self._mask is None else inputs.kwargs[self._mask]
-                        moments.add(skipped[index], kept[index], mask)
+                skipped = self._at_patches(inputs, _with(stage, stages))
+                for index, moments in found.items():
+                    mask = None if self._mask is None else inputs.kwargs[self._mask]
+                    moments.add(skipped[index], kept[index], mask)
             self._tick()
         return found
 
@@ -292,6 +280,14 @@ class _Moments:
             self._xx - torch.outer(self._x, self._x) / self._count,
             self._xy - torch.outer(self._x, self._y) / self._count,
         )
+
+
+def _with(stage: int, stages: int) -> str:
+    """The config in which a stage is fitted: the stages before it are skipped too.
+
+    Measured: that is best for the base-net, and no worse for the configs between.
+    """
+    return "T" * (stage + 1) + "F" * (stages - stage - 1)
 
 
 def _skipping(stage: int, stages: int) -> str:

@@ -132,6 +132,18 @@ class ShakeShake(Block):
         return x + Shaken.apply(self.branch(x), self.other(x))
 
 
+class OwnBackwardInTraining(Block):
+    """Kept under a name of its own, and used in train mode alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.through = StraightThrough.apply
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.branch(x)
+        return x + (self.through(branch) if self.training else branch)
+
+
 class Mixer(nn.Module):
     """Mixes positions; gives a tuple, as attention does."""
 
@@ -253,6 +265,7 @@ OBSTACLES = [
     Obstacle("straight-through estimator", OwnBackward),
     Obstacle("gradient reversal", lambda: OwnBackward(Reversed)),
     Obstacle("shake-shake", ShakeShake),
+    Obstacle("own backward in train mode alone", OwnBackwardInTraining),
     Obstacle("parametrised layers", _parametrised),
     Obstacle("plain", Block),
     Obstacle("parts called from outside", Parts, pre_norm),

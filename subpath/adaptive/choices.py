@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from .gates import Gate, GatedGraph, add_patch, twin_path
+from .gates import Gate, GatedGraph, add_patch, as_after_sum, twin_path
 
 
 def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:
@@ -38,8 +38,9 @@ def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:
         total = copies[gate.node]
         shortcut = _before_sums(graph, gate, gated, copies)
         last = total
-        if gate.node in gated.patches:
-            last = shortcut = add_patch(graph, shortcut, gated.patches[gate.node], after=total)
+        if gate in gated.patches:
+            last = add_patch(graph, shortcut, gated.patches[gate], after=total)
+            last = shortcut = as_after_sum(graph, gate, last, copies)
         copies[gate.node] = _choose(graph, letters[gate.stage], shortcut, total, after=last)
     return graph
 

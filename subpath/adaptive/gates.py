@@ -22,6 +22,7 @@ from ..errors import PlanError
 from ..graph.blocks import locate_blocks
 from ..graph.calls import Block, CallTree
 from ..graph.facts import Fact
+from ..graph.residual import Path
 from ..plan import Patch, Plan, TwinNorm
 from ..skip import SkipConfig
 
@@ -37,12 +38,19 @@ class Gate:
         shortcut: the value that takes its place when the gate is closed.
         stage: number of the stage (from 0) whose letter closes the gate.
         sums: the in-place adds a closed gate takes away, though their target lives on.
+        after_sum: activations between the residual add and ``node``, which follow a patch too.
     """
 
     node: fx.Node
     shortcut: fx.Node
     stage: int
     sums: frozenset[fx.Node]
+    after_sum: tuple[fx.Node, ...] = ()
+
+    @property
+    def total(self) -> fx.Node:
+        """The value that a patched shortcut stands for: the sum, before an activation."""
+        return self.after_sum[0].all_input_nodes[0] if self.after_sum else self.node
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +65,7 @@ class GatedGraph:
         facts: what is known of each node.
         constants: tensors that the graph reads beside the parameters and buffers.
         by_size: whether it holds for inputs of the example's shapes alone.
-        patches: the nodes of the gates that have a patch.
+        patches: of the gates that have one.
     """
 
     graph: fx.Graph
@@ -67,7 +75,7 @@ class GatedGraph:
     facts: Mapping[fx.Node, Fact]
     constants: Mapping[str, torch.Tensor]
     by_size: bool
-    patches: Mapping[fx.Node, Patch] = field(default_factory=dict)
+    patches: Mapping[Gate, Patch] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GatedGraph:
         return self
@@ -83,7 +91,7 @@ class GatedGraph:
         Raises:
             PlanError: a patch has no place here.
         """
-        found: dict[fx.Node, Patch] = {}
+        found: dict[Gate, Patch] = {}
         for patch in patches:
             gates = self.last_gates(patch.stage)
             shape: tuple[int, ...] = ()
@@ -94,7 +102,7 @@ class GatedGraph:
                     f"got a plan with the patch {patch}; expected one for stages that end in "
                     f"{[self.facts[gate.node].shape for gate in gates]}"
                 )
-            found[gates[patch.number].node] = patch
+            found[gates[patch.number]] = patch
         return replace(self, patches=found)
 
     @cached_property
@@ -114,9 +122,9 @@ class GatedGraph:
         live = frozenset(_live(self.graph.nodes, facts, sums, _stand_ins(closed)))
         gone = self.live - live
         patched = (
-            (self.facts[gate.node].shape, self.patches[gate.node])
+            (self.facts[gate.node].shape, self.patches[gate])
             for gate in closed
-            if gate.node in self.patches
+            if gate in self.patches
         )
         return sum(fact.macs for node, fact in self.facts.items() if node not in gone) + sum(
             math.prod(shape or ()) // patch.channels * patch.weights for shape, patch in patched
@@ -141,10 +149,11 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         )
     order = tree.residual.order
     gates = [
-        Gate(node, shortcut, number, _in_place_sums(tree, found[name]))
+        Gate(node, shortcut, number, _in_place_sums(tree, found[name]), _after_sum(tree, path))
         for number, stage in enumerate(plan.stages)
         for name in stage.skippable
-        for node, shortcut in found[name].gates
+        for path in found[name].paths
+        for node, shortcut in path.gates
     ]
     _check_stages(plan, [order[gate.node] for gate in gates], [gate.stage for gate in gates])
     by_path = {twin.path: twin for twin in plan.twin_norms}
@@ -197,7 +206,8 @@ def fold(gated: GatedGraph, config: SkipConfig, returns: Returns = "output") -> 
         returns: the output, the stages' outputs (a tuple), ``(output, stages' outputs)``, or the
             values at the patches (a tuple).
     """
-    shown = {"output": (), "patches": tuple(gated.patches)}.get(returns, gated.ends)
+    totals = tuple(gate.total for gate in gated.patches)
+    shown = {"output": (), "patches": totals}.get(returns, gated.ends)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(gated.graph, copies)
@@ -210,10 +220,11 @@ def fold(gated: GatedGraph, config: SkipConfig, returns: Returns = "output") -> 
     for gate in closed:
         node, shortcut = copies[gate.node], copies[gate.shortcut]
         stands_for[node] = stands_for.get(shortcut, shortcut)
-        if gate.node in gated.patches:
-            stands_for[node] = patched[gate.node] = add_patch(
-                graph, stands_for[node], gated.patches[gate.node], after=node
-            )
+        if gate in gated.patches:
+            total = copies[gate.total]
+            value = add_patch(graph, stands_for[node], gated.patches[gate], after=total)
+            stands_for[total] = value
+            stands_for[node] = patched[gate.node] = as_after_sum(graph, gate, value, copies)
     for node, other in stands_for.items():
         node.replace_all_uses_with(other)
     for node, twin in gated.twins.items():
@@ -369,6 +380,25 @@ def _is_written(
     storages = set(facts[node].storages)
     users = node.users if by is None else by
     return any(user in facts and facts[user].writes & storages for user in users)
+
+
+def _after_sum(tree: CallTree, path: Path) -> tuple[fx.Node, ...]:
+    """The activations that follow the last add of ``path``, in execution order."""
+    if not path.exact or not path.units:
+        return ()
+    after = path.steps[: path.steps.index(path.units[0].add)]
+    return tuple(reversed(after)) if all(map(tree.residual.is_activation, after)) else ()
+
+
+def as_after_sum(
+    graph: fx.Graph, gate: Gate, value: fx.Node, copies: Mapping[fx.Node, fx.Node]
+) -> fx.Node:
+    """``value`` after the activations that follow the gate's sum."""
+    for node in gate.after_sum:
+        before = value
+        with graph.inserting_after(copies[node]):
+            value = graph.node_copy(copies[node], lambda _, before=before: before)  # type: ignore[misc]
+    return value
 
 
 def _in_place_sums(tree: CallTree, block: Block) -> frozenset[fx.Node]:

@@ -64,6 +64,7 @@ class GraphModel(AdaptiveModel):
         self._forwards = Forwards(root, tracing, graphs)
         self._switch = Switch(len(tracing.plan.stages))
         self.measured = None
+        self._frozen = None
         self.training = root.training
 
     @dispatches
@@ -198,8 +199,8 @@ class GraphModel(AdaptiveModel):
 
     def train(self, mode: bool = True) -> GraphModel:
         """Set train or eval mode, as the original does it."""
-        self._root.train(mode)
-        self.training = mode
+        self._set_mode(mode)
+        self.training = self._root.training
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -324,6 +325,8 @@ class GraphModel(AdaptiveModel):
         copied = GraphModel(copy.deepcopy(self._root, memo), self._tracing, self._graphs)
         copied._switch.default = self._switch.default
         copied.measured = self.measured
+        if self._frozen is not None:
+            copied._frozen = tuple(copy.deepcopy(parameter, memo) for parameter in self._frozen)
         copied.set_grad_checkpointing(self._forwards.recompute)
         memo[id(self)] = copied
         return copied

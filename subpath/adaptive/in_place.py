@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import ConversionError, PlanError, SubpathError
-from ..graph.copies import deep_copy, shape_copy, to_meta, without_hooks
+from ..graph.copies import try_out
 from ..graph.inputs import Inputs, as_inputs
 from ..graph.shapes import NoFastPath
 from ..graph.work import Work, work_of
@@ -27,7 +27,7 @@ from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch
 from .twins import SKIP_AWARE
 
-_OWN = ("_switch", "_root", "_cut", "_sites", "_given", "_work", "measured")
+_OWN = ("_switch", "_root", "_cut", "_sites", "_given", "_work", "_frozen", "measured")
 _ADDED = (*SKIP_AWARE, "calibrated")
 
 
@@ -237,6 +237,11 @@ class InPlaceModel(AdaptiveModel):
                 "checkpointing of its own; expected one that has"
             )
 
+    def train(self, mode: bool = True) -> InPlaceModel:
+        """Set train or eval mode, as the original does it."""
+        self._set_mode(mode)
+        return self
+
     def get_submodule(self, target: str) -> nn.Module:
         """The submodule at a path of the original, also below a child named ``stages``."""
         return self if target == "" else self._root.get_submodule(target)
@@ -264,14 +269,11 @@ class InPlaceModel(AdaptiveModel):
         It runs without data where it can, else on a copy.
         """
         inputs = self._example(given)
-        try:
-            bare = view_of(shape_copy(self._root))
-            given = inputs.map(to_meta)
-            with torch.device("meta"):
-                return work_of(lambda: bare(*given.args, skip=config, **given.kwargs))
-        except Exception:  # it decides by values: they are needed
-            real = view_of(without_hooks(deep_copy(self._root)))
-            return work_of(lambda: real(*inputs.args, skip=config, **inputs.kwargs))
+
+        def run(root: nn.Module, given: Inputs) -> Work:
+            return work_of(lambda: view_of(root)(*given.args, skip=config, **given.kwargs))
+
+        return try_out(self._root, inputs, run)
 
     def _own_parts(self, config: SkipConfig) -> tuple[nn.Module, dict[str, nn.Module]]:
         """A sub-network in eval mode with statistics of its own, and its parts by path."""
@@ -346,6 +348,7 @@ def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceMo
         _given=given,
         _work={},
         measured=None,
+        _frozen=None,
         _sites=Sites(root, plan, switch),
     )
     root._sites.install()  # type: ignore[operator, union-attr]

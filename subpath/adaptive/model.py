@@ -41,6 +41,7 @@ class AdaptiveModel(nn.Module):
     measured: MeasuredTable | None
     _switch: Switch
     _root: nn.Module
+    _frozen: tuple[nn.Parameter, ...] | None
 
     @property
     def plan(self) -> Plan:
@@ -227,6 +228,41 @@ class AdaptiveModel(nn.Module):
         for name, parameter in self.named_parameters():
             if name.partition(".")[0] in SKIP_AWARE:
                 yield name, parameter
+
+    @property
+    def original_frozen(self) -> bool:
+        """Whether only skip-aware parameters learn; see :meth:`freeze_original`."""
+        return self._frozen is not None
+
+    def freeze_original(self, freeze: bool = True) -> None:
+        """Let only skip-aware parameters learn: those of twin norms and patches.
+
+        The original's parameters get no gradient, and in train mode its modules stay in eval mode:
+        statistics and dropout are as in use. So the super-net stays the original, bit for bit, and
+        :func:`subpath.distill.two_pass_step` runs it without gradient. ``model.train()`` brings the
+        twin norms alone into train mode.
+
+        Args:
+            freeze: ``False`` undoes it.
+        """
+        if freeze == self.original_frozen:
+            return
+        mode = any(module.training for module in self.modules())
+        for parameter in self._frozen or ():
+            parameter.requires_grad = True
+        own = {id(parameter) for _, parameter in self.skip_aware_parameters()}
+        learning = tuple(p for p in self.parameters() if p.requires_grad and id(p) not in own)
+        for parameter in learning if freeze else ():
+            parameter.requires_grad = False
+        vars(self)["_frozen"] = learning if freeze else None
+        self.train(mode)
+
+    def _set_mode(self, mode: bool) -> None:
+        """Set the mode of the original's modules, and of those it does not have."""
+        self._root.train(mode and not self.original_frozen)
+        for name in SKIP_AWARE if self.original_frozen else ():
+            if (added := self._root._modules.get(name)) is not None:
+                added.train(mode)
 
     def prepare_statistics(self, configs: Iterable[str]) -> None:
         """Give configs statistics of their own, equal to those that they run with now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from ..errors import MisreadError, TraceError
+from ..graph.copies import hooks_of
 from ..graph.equality import unequal
 from ..graph.inputs import Inputs
 from ..skip import SkipConfig
 from .model import AdaptiveModel
-
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 class Expected:
@@ -33,13 +32,24 @@ class Expected:
         self._inputs = _with_numbers(inputs, place)
         tensors = (*inputs.tensors(), *original.parameters())
         self._has_data = not any(tensor.is_meta for tensor in tensors)
+        self._hidden = hooks_of(original)
         try:
-            self._output = _run(original, self._inputs) if self._has_data else None
+            self._output = self._first_output(original) if self._has_data else None
         except Exception as error:  # other people's code
             raise TraceError(
                 f"got a {type(original).__name__} that does not run on the example input: "
                 f"{_said(error)}. Expected an input as the model takes it, or check=False"
             ) from error
+
+    def _first_output(self, original: nn.Module) -> Any:
+        """Without the hooks that it has, if it runs so: they may be for real calls."""
+        try:
+            return _run(original, self._inputs, self._hidden)
+        except Exception:  # it may need them
+            if not self._hidden:
+                raise
+        self._hidden = frozenset()
+        return _run(original, self._inputs, self._hidden)
 
     def compare(self, adaptive: nn.Module) -> None:
         """Run the converted network in the same way.
@@ -50,7 +60,7 @@ class Expected:
         if not self._has_data:
             return
         try:
-            difference = unequal(self._output, _run(adaptive, self._inputs))
+            difference = unequal(self._output, _run(adaptive, self._inputs, self._hidden))
         except Exception as error:  # other people's code
             difference = _said(error)
         if difference:
@@ -71,7 +81,7 @@ class Expected:
         config = SkipConfig.base_net(len(adaptive.stages))
         try:
             with adaptive.using(config):
-                _run(adaptive, self._inputs)
+                _run(adaptive, self._inputs, self._hidden)
         except Exception as error:  # other people's code
             raise MisreadError(
                 f"got a {type(adaptive).__name__} that does not run with {config} skipped "
@@ -80,11 +90,11 @@ class Expected:
             ) from error
 
 
-def _run(model: nn.Module, inputs: Inputs) -> Any:
+def _run(model: nn.Module, inputs: Inputs, hidden: Collection[int]) -> Any:
     modes = {module: module.training for module in model.modules()}
     own = inputs.map(torch.Tensor.clone)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_hooks(model):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_hooks(model, hidden):
             torch.manual_seed(0)
             return model.eval()(*own.args, **own.kwargs)
     finally:
@@ -93,20 +103,20 @@ def _run(model: nn.Module, inputs: Inputs) -> Any:
 
 
 @contextmanager
-def _without_hooks(model: nn.Module) -> Iterator[None]:
-    """A user's hooks are for real calls."""
-    kept = [
-        (vars(module)[name], dict(vars(module)[name]))
+def _without_hooks(model: nn.Module, hidden: Collection[int]) -> Iterator[None]:
+    """Without the hooks of these keys; those that the network puts there meanwhile stay."""
+    taken = [
+        (hooks, {key: hooks.pop(key) for key in list(hooks) if key in hidden})
         for module in model.modules()
-        for name in _HOOKS
+        for hooks in (module._forward_hooks, module._forward_pre_hooks)
     ]
-    for hooks, _ in kept:
-        hooks.clear()
     try:
         yield
     finally:
-        for hooks, before in kept:
-            hooks.update(before)
+        for hooks, before in taken:
+            added = dict(hooks)
+            hooks.clear()
+            hooks.update({**before, **added})
 
 
 def _said(error: Exception) -> str:

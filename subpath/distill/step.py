@@ -29,6 +29,10 @@ class Student(Protocol):
     def forward_features_of_stages(self) -> Callable[..., tuple[Any, tuple[Tensor, ...]]]:
         """Gives, for inputs and ``skip=``, a config's output and the outputs of its stages."""
 
+    @property
+    def original_frozen(self) -> bool:
+        """Whether the super-net learns nothing and so needs no gradient."""
+
 
 @dataclass(frozen=True)
 class StepLosses:
@@ -122,7 +126,9 @@ def two_pass_step(
             + (1 - alpha) * (KL(y_super || y_base) + sum_s KL(h_super^s || h_base^s))
 
     The first term is backpropagated before the second pass begins, so only one graph is alive at a
-    time. No other sub-network is trained. Calling ``zero_grad`` before and ``step`` after is up to
+    time. No other sub-network is trained. Where the original is frozen
+    (:meth:`subpath.AdaptiveModel.freeze_original`), the first term has no gradient and no part in
+    ``L``. Calling ``zero_grad`` before and ``step`` after is up to
     the caller.
 
     Args:
@@ -191,7 +197,9 @@ def two_pass_step(
         )
         learned = learned + torch.stack(losses)
     y, h, own = learned
-    total = alpha * task + (1 - alpha) * what.total(y, h, own)
+    total = (1 - alpha) * what.total(y, h, own)
+    if not model.original_frozen:
+        total = total + alpha * task
     return StepLosses(task, y, h, own, total, y_super)
 
 
@@ -213,11 +221,14 @@ def task_pass(
     Returns:
         The output, the stage outputs and the loss, all detached.
     """
-    output, stage_outputs = run(model, inputs, skip)
-    if what is not None and what.logits:
-        what.compared(output)
-    loss = task_loss(output, targets, criterion)
-    backward(weight * loss)
+    learns = torch.is_grad_enabled() and not model.original_frozen
+    with torch.set_grad_enabled(learns):
+        output, stage_outputs = run(model, inputs, skip)
+        if what is not None and what.logits:
+            what.compared(output)
+        loss = task_loss(output, targets, criterion)
+    if not model.original_frozen:
+        backward(weight * loss)
     return detached(output), tuple(h.detach() for h in stage_outputs), loss.detach()
 
 

@@ -43,6 +43,11 @@ class Student:
         model.set_grad_checkpointing(recompute)
         self._runs: dict[str, Run] = {}
 
+    @property
+    def original_frozen(self) -> bool:
+        """Whether the super-net needs no gradient."""
+        return self._model.original_frozen
+
     def forward_features_of_stages(
         self, *args: Any, skip: str | None = None, **kwargs: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from .inputs import Inputs
 from .tensors import tensors_in
 
+Result = TypeVar("Result")
 _ATOMS = (bool, int, float, str, type(None), type)
 _HOW = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__slots__")
 
@@ -46,12 +50,40 @@ def on_meta(values: Any) -> Any:
     return tree_map_only(torch.Tensor, to_meta, values)
 
 
+def try_out(model: nn.Module, inputs: Inputs, run: Callable[[nn.Module, Inputs], Result]) -> Result:
+    """What ``run`` makes of a copy of ``model`` and of inputs for it.
+
+    The first copy that runs counts: one without data; one with data, if it decides by values; one
+    with hooks too, if it needs them (networks of transformers take hidden states from hooks of
+    their own).
+
+    Raises:
+        Exception: whatever the last of them raised.
+    """
+    with suppress(Exception), torch.device("meta"):  # other people's code
+        return run(shape_copy(model), inputs.map(to_meta))
+    if hooks_of(model):
+        with suppress(Exception):
+            return run(without_hooks(deep_copy(model)), inputs)
+    return run(deep_copy(model), inputs)
+
+
 def without_hooks(copied: nn.Module) -> nn.Module:
     """``copied`` itself; a user's hooks are for real calls."""
     for module in copied.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             hooks.clear()
     return copied
+
+
+def hooks_of(model: nn.Module) -> frozenset[int]:
+    """The keys of all forward hooks of ``model`` and its parts; each hook has a key of its own."""
+    return frozenset(
+        key
+        for module in model.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        for key in hooks
+    )
 
 
 def to_meta(tensor: torch.Tensor) -> torch.Tensor:

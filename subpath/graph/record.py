@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
 from . import shapes
-from .copies import deep_copy, shape_copy, to_meta, without_hooks
+from .copies import try_out
 from .facts import Fact, fact_of, flops
 from .inputs import Inputs
 from .tensors import at, has_memory, leaves, storage_of, tensors_in
@@ -46,16 +46,8 @@ def record(model: nn.Module, inputs: Inputs, is_leaf: IsLeaf) -> TracedGraph:
         TraceError: the model does not run on these inputs.
     """
     try:
-        with torch.device("meta"):
-            return _run(shape_copy(model), inputs.map(to_meta), is_leaf)
-    except Exception:  # it decides by values: they are needed
-        return _run_with_data(model, inputs, is_leaf)
-
-
-def _run_with_data(model: nn.Module, inputs: Inputs, is_leaf: IsLeaf) -> TracedGraph:
-    try:
         with torch.random.fork_rng(devices=[]):
-            return _run(without_hooks(deep_copy(model)), inputs, is_leaf)
+            return try_out(model, inputs, lambda copied, given: _run(copied, given, is_leaf))
     except Exception as error:  # the model's own code runs here
         first = (str(error).strip() or "no message").splitlines()[0]
         raise TraceError(

@@ -433,6 +433,10 @@ class ResidualGraph:
     def _is_plain(self, node: fx.Node) -> bool:
         return self._traits_of(node).identity or self._moves(node)
 
+    def is_activation(self, node: fx.Node) -> bool:
+        """Whether ``node`` maps each element on its own and is no identity."""
+        return self._traits_of(node).activation
+
     def is_norm(self, node: fx.Node) -> bool:
         """Whether ``node`` is a call of a normalisation layer."""
         if node.op != "call_module":

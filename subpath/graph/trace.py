@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
 
 from ..errors import TraceError
 from .copies import on_meta, shape_copy
@@ -150,19 +151,32 @@ def trace(
 
 @contextmanager
 def _own_backward_kept() -> Iterator[None]:
-    """Let no ``autograd.Function`` be traced through: the graph would lose its backward pass."""
-    apply = vars(torch.autograd.Function)["apply"]
+    """Let no ``autograd.Function`` be traced through: the graph would lose its backward pass.
 
-    def checked(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(value, fx.Proxy) for value in (*args, *kwargs.values())):
-            raise TraceError(f"got {cls.__name__}, which has a backward pass of its own")
-        return apply.__func__(cls, *args, **kwargs)
-
-    torch.autograd.Function.apply = classmethod(checked)
+    Their ``forward`` is watched, not ``apply``, which networks keep under names of their own.
+    """
+    classes = [cls for cls in _subclasses(torch.autograd.Function) if "forward" in vars(cls)]
+    forwards = {cls: vars(cls)["forward"] for cls in classes}
+    for cls in classes:
+        cls.forward = staticmethod(_checked(cls.__name__, cls.forward))
     try:
         yield
     finally:
-        torch.autograd.Function.apply = apply
+        for cls, forward in forwards.items():
+            cls.forward = forward
+
+
+def _checked(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if any(isinstance(value, fx.Proxy) for value in tree_leaves((args, kwargs))):
+            raise TraceError(f"got {name}, which has a backward pass of its own")
+        return forward(*args, **kwargs)
+
+    return checked
+
+
+def _subclasses(cls: Any) -> set[Any]:
+    return {inner for own in cls.__subclasses__() for inner in (own, *_subclasses(own))}
 
 
 def _constants(

@@ -54,8 +54,10 @@ def test_super_net_and_all_configs_are_what_a_hand_would_make(obstacle: Obstacle
     assert not torch.equal(whole, base)
 
 
-def test_a_train_step_is_the_original_s(obstacle: Obstacle) -> None:
-    model, adaptive = in_place(obstacle)
+@pytest.mark.parametrize("run", [None, "in place"])
+def test_a_train_step_is_the_original_s(obstacle: Obstacle, run: Any) -> None:
+    model = obstacle.build()
+    adaptive = subpath.convert(model, tokens(), run=run)
     for found in (model, adaptive):
         found.train()
         torch.manual_seed(3)
@@ -476,3 +478,33 @@ def test_compiled_it_runs_as_it_is_and_its_sub_networks_are_compiled() -> None:
         assert unequal(by_hand(tokens()), alone(tokens())) == "", config
         assert len(graphs) == 1
     torch._dynamo.reset()
+
+
+def test_hooks_that_a_network_needs_are_its_own_and_those_of_others_rest() -> None:
+    """As networks of transformers, which collect hidden states by hooks set at the first call."""
+    collected: list[torch.Tensor] = []
+
+    class Collects(Net):
+        hooked = False
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not self.hooked:
+                for block in self.stages:
+                    block.register_forward_hook(lambda _, __, out: collected.append(out))
+                self.hooked = True
+            collected.clear()
+            x = super().forward(x)
+            return x + collected[0].mean() if x.sum() < 1e9 else x
+
+    calls: list[int] = []
+    for already_called in (False, True):
+        model: Any = Collects(Block, lambda block, x: block(x), 4).eval()
+        expected = model(tokens()) if already_called else None
+        if not already_called:
+            model.head.register_forward_hook(lambda *_: calls.append(1))
+        adaptive = subpath.convert(model, tokens(), run="in place")
+        assert not calls
+        output = adaptive(tokens())
+        assert torch.equal(output, model(tokens()) if expected is None else expected)
+        assert adaptive.share_of_work(adaptive.skip_configs()[-1]) < 1
+        calls.clear()
