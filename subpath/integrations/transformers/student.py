@@ -26,6 +26,11 @@ class Student:
         self.stages: Sequence[StagePlan] = model.stages
         self._trainer, self._model, self._items = trainer, model, items
 
+    @property
+    def original_frozen(self) -> bool:
+        """Whether the super-net learns nothing and so needs no gradient."""
+        return self._model.original_frozen
+
     def forward_features_of_stages(
         self, *, skip: str, **inputs: Any
     ) -> tuple[dict[str, Any], tuple[Tensor, ...]]:
