@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from . import distill, export, measure
     from .adaptive.model import AdaptiveModel
     from .calibrate import calibrate
-    from .checkpoint import load, load_original, original_state_dict, push_to_hub, save
+    from .checkpoint import (
+        load,
+        load_adapter,
+        load_original,
+        original_state_dict,
+        push_to_hub,
+        save,
+        save_adapter,
+    )
     from .convert import convert, plan
     from .errors import SubpathError
+    from .fit import fit
     from .plan import Plan, StagePlan, TwinNorm
     from .skip import SkipConfig, skip_configs
 
@@ -37,13 +46,16 @@ __all__ = [
     "convert",
     "distill",
     "export",
+    "fit",
     "load",
+    "load_adapter",
     "load_original",
     "measure",
     "original_state_dict",
     "plan",
     "push_to_hub",
     "save",
+    "save_adapter",
     "skip_configs",
 ]
 
@@ -56,12 +68,15 @@ _HOME = {
     "TwinNorm": ".plan",
     "calibrate": ".calibrate",
     "convert": ".convert",
+    "fit": ".fit",
     "load": ".checkpoint",
+    "load_adapter": ".checkpoint",
     "load_original": ".checkpoint",
     "original_state_dict": ".checkpoint",
     "plan": ".convert",
     "push_to_hub": ".checkpoint",
     "save": ".checkpoint",
+    "save_adapter": ".checkpoint",
     "skip_configs": ".skip",
 }
 
@@ -81,11 +96,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _save(*arguments: Any, **options: Any) -> None:
-    __getattr__("save")(*arguments, **options)
+def _later(name: str) -> Any:
+    def method(*arguments: Any, **options: Any) -> Any:
+        return __getattr__(name)(*arguments, **options)
+
+    return method
 
 
-METHODS["save"] = _save
+METHODS.update({name: _later(name) for name in ("save", "save_adapter")})
 
 
 def __dir__() -> list[str]:

@@ -192,6 +192,10 @@ class AdaptiveModel(nn.Module):
         """Write weights, plan and measured table; :func:`subpath.save` has the details."""
         METHODS["save"](self, directory, **options)
 
+    def save_adapter(self, directory: str | os.PathLike[str], **options: Any) -> None:
+        """Write what the original does not have; :func:`subpath.save_adapter` has the details."""
+        METHODS["save_adapter"](self, directory, **options)
+
     def share_of_work(self, skip: str) -> float:
         """Multiply-adds of a config as a share of the super-net's, for the example input.
 

@@ -4,11 +4,11 @@ from .files import write_atomically
 from .format import DESCRIPTION, FORMAT_VERSION, Architecture, Description
 from .hub import push_to_hub
 from .original import load_original, original_state_dict
-from .reading import load, read_description, verify
+from .reading import load, load_adapter, read_description, verify
 from .state import check_keys
 from .strict_json import read_json
 from .weights import read_weights
-from .writing import save
+from .writing import save, save_adapter
 
 __all__ = [
     "DESCRIPTION",
@@ -17,6 +17,7 @@ __all__ = [
     "Description",
     "check_keys",
     "load",
+    "load_adapter",
     "load_original",
     "original_state_dict",
     "push_to_hub",
@@ -24,6 +25,7 @@ __all__ = [
     "read_json",
     "read_weights",
     "save",
+    "save_adapter",
     "verify",
     "write_atomically",
 ]

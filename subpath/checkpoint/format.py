@@ -50,6 +50,8 @@ class Description:
         shared: keys that are the same tensor as another key: ``{key: key in the weights file}``.
         libraries: versions that wrote it.
         measured: what each config costs and achieves; ``None`` if it was not measured.
+        original: of an adapter, the digest of the original's weights, which it does not hold;
+            ``None``: the weights are all there.
     """
 
     architecture: Architecture | None
@@ -60,6 +62,7 @@ class Description:
     shared: Mapping[str, str]
     libraries: Mapping[str, str]
     measured: MeasuredTable | None = None
+    original: str | None = None
 
 
 def to_json(description: Description) -> str:

@@ -27,6 +27,7 @@ def push_to_hub(
     architecture: Architecture | str | None = None,
     input_size: Sequence[int] | None = None,
     *,
+    adapter: bool = False,
     card: str | None = None,
     private: bool | None = None,
     revision: str | None = None,
@@ -42,6 +43,7 @@ def push_to_hub(
         repo_id: ``owner/name``; made if it is not there.
         architecture: as for :func:`save`.
         input_size: as for :func:`save`.
+        adapter: upload what :func:`save_adapter` writes, for :func:`load_adapter`.
         card: text of the repository's ``README.md``; default: made from plan and measured table.
         private: whether a new repository is; default: as the owner's settings have it.
         revision: the branch; default: the main one.
@@ -57,7 +59,7 @@ def push_to_hub(
     hub = _library()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        description = write_model(model, folder, architecture, input_size)
+        description = write_model(model, folder, architecture, input_size, adapter)
         text = model_card(description, repo_id) if card is None else card
         write_atomically(folder / CARD, text)
         try:

@@ -20,7 +20,7 @@ from .fit import unfit
 from .format import DESCRIPTION, Description
 from .hub import PREFIX, download
 from .schema import check
-from .state import check_keys, together
+from .state import check_keys, digest_of, together
 from .strict_json import read_json
 from .versions import written_with
 from .weights import read_weights
@@ -60,6 +60,11 @@ def read_model(
         CheckpointError: as there.
     """
     description = _read(folder, root)
+    if description.original is not None:
+        raise CheckpointError(
+            f"got {folder}, which holds an adapter; expected a whole model. Call "
+            "subpath.load_adapter(original, directory)"
+        )
     tensors = _tensors(folder, root, description)
     made = description.architecture
     own = model is None
@@ -76,6 +81,68 @@ def read_model(
     if own:
         assert made is not None
         model = with_data(made, tensors)
+    adaptive = _converted(folder, model, description, example_input)
+    adaptive.prepare_statistics(configs_in(tensors, len(description.plan.stages)))
+    check_keys(adaptive.state_dict(), tensors, f"the weights in {folder}")
+    adaptive.load_state_dict(tensors)
+    return adaptive
+
+
+def load_adapter(
+    original: nn.Module,
+    directory: str | os.PathLike[str],
+    example_input: Any = None,
+    *,
+    share: bool = False,
+) -> AdaptiveModel:
+    """Put what :func:`save_adapter` wrote onto the original network.
+
+    Args:
+        original: the network, with the weights that it had when the adapter was made; it is left
+            as it was.
+        directory: where the adapter was saved; or ``hf-hub:owner/name``, with ``@revision`` or
+            without, one on the Hugging Face Hub (needs the extra ``hub``).
+        example_input: to trace the network with; default: zeros of the saved input size.
+        share: use the original's own tensors instead of copies, so that many adapters of one
+            network need its memory once.
+
+    Returns:
+        The adaptive model, in eval mode.
+
+    Raises:
+        CheckpointError: files are missing, damaged or foreign, do not belong to this network, or
+            its weights are not those that the adapter was made for.
+    """
+    folder = root = Path(directory)
+    if str(directory).startswith(PREFIX):
+        folder, root = download(str(directory))
+    description = _read(folder, root)
+    if description.original is None:
+        raise CheckpointError(
+            f"got {folder}, which holds a whole model; expected an adapter. Call "
+            "subpath.load(directory)"
+        )
+    state = original.state_dict()
+    tensors = {**state, **_tensors(folder, root, description)}
+    _check_fit(folder, original, description, tensors, any_precision=False)
+    found = digest_of(state)
+    if found != description.original:
+        raise CheckpointError(
+            f"got a {type(original).__name__} whose weights have the digest {found[:12]}; expected "
+            f"those that the adapter in {folder} was made for ({description.original[:12]}), to the "
+            "last bit and in the same precision. Load the original's weights first; if it was "
+            "trained together with the adapter, save the whole model instead"
+        )
+    adaptive = _converted(folder, original, description, example_input)
+    adaptive.prepare_statistics(configs_in(tensors, len(description.plan.stages)))
+    check_keys(adaptive.state_dict(), tensors, f"the adapter in {folder}")
+    adaptive.load_state_dict(tensors, assign=share)
+    return adaptive
+
+
+def _converted(
+    folder: Path, model: nn.Module, description: Description, example_input: Any
+) -> AdaptiveModel:
     if example_input is None and description.input_size is not None:
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
         example_input = torch.zeros(2, *description.input_size, dtype=dtype)
@@ -86,9 +153,6 @@ def read_model(
             f"got a plan in {folder / DESCRIPTION} that does not fit the network: {error}. "
             f"{written_with(description.libraries)}"
         ) from error
-    adaptive.prepare_statistics(configs_in(tensors, len(description.plan.stages)))
-    check_keys(adaptive.state_dict(), tensors, f"the weights in {folder}")
-    adaptive.load_state_dict(tensors)
     adaptive.measured = description.measured
     return adaptive.eval()
 

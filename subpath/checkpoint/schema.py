@@ -31,6 +31,7 @@ from .state import listed, shown
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _Version = Annotated[str, StringConstraints(pattern=r"^[\w.+!-]{1,100}$")]
+_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _Size = Annotated[int, Field(ge=1, le=2**31)]
 _Shape = Annotated[tuple[_Size, ...], Field(max_length=8)]
 
@@ -157,10 +158,11 @@ class _Description(_Strict):
     input_size: Annotated[_Shape, Field(min_length=1)] | None
     plan: _Plan
     weights: _Name
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: _Digest
     shared: dict[str, str]
     libraries: dict[_Name, _Version]
     measured: Any = None  # which has a strict reader of its own
+    original: _Digest | None = None
 
     @model_validator(mode="after")
     def _names_a_file_beside_it(self) -> _Description:
@@ -201,6 +203,7 @@ def check(content: Any) -> Description:
         shared=read.shared,
         libraries=read.libraries,
         measured=_table(read.measured, len(read.plan.stages)),
+        original=read.original,
     )
 
 

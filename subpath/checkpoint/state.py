@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -92,6 +93,16 @@ def together(tensors: Mapping[str, Tensor], shared: Mapping[str, str]) -> dict[s
     if absent:
         raise CheckpointError(f"got weights without {listed(absent)}, which other keys share")
     return {**tensors, **{key: tensors[name] for key, name in shared.items()}}
+
+
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a state dict, in hexadecimal: of names, dtypes, shapes and numbers."""
+    found = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu().contiguous()
+        found.update(f"{key} {_form(tensor)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def shown(name: str) -> str:

@@ -15,7 +15,8 @@ from ..errors import CheckpointError
 from .architecture import check_arguments, recorded
 from .files import digest, rename, write_atomically
 from .format import DESCRIPTION, Architecture, Description, to_json, weights_name
-from .state import distinct
+from .original import original_state_dict
+from .state import digest_of, distinct
 from .versions import library_versions
 
 
@@ -42,13 +43,38 @@ def save(
     write_model(model, Path(directory), architecture, input_size)
 
 
+def save_adapter(
+    model: AdaptiveModel,
+    directory: str | os.PathLike[str],
+    architecture: Architecture | str | None = None,
+    input_size: Sequence[int] | None = None,
+) -> None:
+    """Write what the original does not have: twin norms, patches, plan and measured table.
+
+    :func:`load_adapter` puts it onto the original again, if that has the weights that it has now,
+    whose digest is written too.
+
+    Args:
+        model: as for :func:`save`. If it was trained, the original was frozen
+            (:meth:`subpath.AdaptiveModel.freeze_original`); else save the whole model.
+        directory: as there.
+        architecture: as there.
+        input_size: as there.
+
+    Raises:
+        CheckpointError: as there.
+    """
+    write_model(model, Path(directory), architecture, input_size, adapter=True)
+
+
 def write_model(
     model: AdaptiveModel,
     folder: Path,
     architecture: Architecture | str | None,
     input_size: Sequence[int] | None,
+    adapter: bool = False,
 ) -> Description:
-    """As :func:`save`; returns what the description says.
+    """As :func:`save` or :func:`save_adapter`; returns what the description says.
 
     Raises:
         CheckpointError: as there.
@@ -65,7 +91,11 @@ def write_model(
             f"got a measured table of the configs {table.configs[0].skip}, ...; expected configs "
             f"of {stages} letters, one for each stage of this model"
         )
-    tensors, shared = distinct(model.state_dict())
+    original = original_state_dict(model)
+    state = model.state_dict()
+    if adapter:
+        state = {key: value for key, value in state.items() if key not in original}
+    tensors, shared = distinct(state)
     size = input_size or (model.input_shape or ())[1:]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +109,7 @@ def write_model(
             shared=shared,
             libraries=library_versions(),
             measured=table,
+            original=digest_of(original) if adapter else None,
         )
         write_atomically(folder / DESCRIPTION, to_json(description))
         for old in folder.glob(weights_name("?" * 64)):

@@ -24,6 +24,7 @@ class Student:
 
     def __init__(self, trainer: Any, model: InPlaceModel, items: Any) -> None:
         self.stages: Sequence[StagePlan] = model.stages
+        self.original_frozen = model.original_frozen
         self._trainer, self._model, self._items = trainer, model, items
 
     @property
