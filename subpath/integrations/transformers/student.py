@@ -27,11 +27,6 @@ class Student:
         self.original_frozen = model.original_frozen
         self._trainer, self._model, self._items = trainer, model, items
 
-    @property
-    def original_frozen(self) -> bool:
-        """Whether the super-net learns nothing and so needs no gradient."""
-        return self._model.original_frozen
-
     def forward_features_of_stages(
         self, *, skip: str, **inputs: Any
     ) -> tuple[dict[str, Any], tuple[Tensor, ...]]:
