@@ -49,10 +49,12 @@ def evaluate(
         SkipConfigError: the network has no such config.
     """
     folder = Path(directory)
-    adaptive = checkpoint.load(folder, model)
+    checkpoint.read_description(folder)  # fails, if it must, before any data is opened
     recipe = read_recipe(folder / RECIPE)
+    task = open_task(recipe)
+    adaptive = checkpoint.load(folder, model, example_input=task.example_to_load())
+    task = task.fitted(adaptive)
     processes = start_processes(recipe.device, recipe.precision)
-    task = open_task(recipe).fitted(adaptive)
     made = task.architecture(recipe)
     scene = Scene(recipe, folder, processes, task, made, observer or Silent())
     with threads(recipe.threads):

@@ -28,13 +28,11 @@ class Task(ABC):
         rising: whether more of it is better.
         outputs: how the outputs of base-net and super-net are compared; ``None``: as names and
             shapes tell (:func:`subpath.distill.outputs_of`).
-        input_size: of one input, where it is one tensor of numbers; kept beside the weights.
     """
 
     metric: ClassVar[str]
     rising: ClassVar[bool] = True
-    outputs: Outputs | None = None
-    input_size: tuple[int, ...] | None = None
+    outputs: ClassVar[Outputs | None] = None
 
     @abstractmethod
     def architecture(self, recipe: Recipe) -> Architecture:
@@ -44,9 +42,18 @@ class Task(ABC):
         """The task for a network that asks for data of a certain form."""
         return self
 
+    @property
+    def input_size(self) -> tuple[int, ...] | None:
+        """Of one input, where it is a tensor of numbers; kept beside the weights."""
+        return None
+
     @abstractmethod
     def example(self, batch: int) -> Tensor:
         """Inputs of the form that the network takes, of no meaning."""
+
+    def example_to_load(self) -> Tensor | None:
+        """What a saved network is traced with; ``None``: zeros of the saved input size."""
+        return None
 
     @abstractmethod
     def training_batches(

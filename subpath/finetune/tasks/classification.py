@@ -54,7 +54,7 @@ class ImageClassification(Task):
         return self.form
 
     @property
-    def input_size(self) -> tuple[int, ...]:  # type: ignore[override]
+    def input_size(self) -> tuple[int, ...]:
         """Channels, height, width."""
         return self._form.size
 

@@ -12,6 +12,8 @@ from pydantic import create_model
 from ..recipe import DataSection, Recipe
 from ..section import Section
 from .base import Task
+from .masks import MasksSection
+from .text import TextSection
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,22 @@ def _image_classification(recipe: Recipe) -> Task:
     return ImageClassification.open(recipe)
 
 
+def _language_modelling(recipe: Recipe) -> Task:
+    from .language import LanguageModelling
+
+    return LanguageModelling.open(recipe)
+
+
+def _semantic_segmentation(recipe: Recipe) -> Task:
+    from .segmentation import SemanticSegmentation
+
+    return SemanticSegmentation.open(recipe)
+
+
 TASKS: Mapping[str, Entry] = {
     "image_classification": Entry(DataSection, _image_classification),
+    "language_modelling": Entry(TextSection, _language_modelling),
+    "semantic_segmentation": Entry(MasksSection, _semantic_segmentation),
 }
 
 
