@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from .adaptive.model import AdaptiveModel
 from .adaptive.statistics import has_statistics
 from .errors import SubpathError
-from .graph.inputs import Inputs
+from .graph.inputs import inputs_in
 from .skip import SkipConfig
 
 
@@ -72,18 +72,3 @@ def calibrate(
     if keep:
         model._keep_statistics(config, parts)
     return subnet
-
-
-def inputs_in(batch: Any, like: torch.Tensor) -> Inputs:
-    """What a batch of a loader gives the network, on the device and in the precision of ``like``.
-
-    Of a tuple or list, as ``(images, labels)``, that is the first element; a dict holds inputs by
-    name.
-    """
-
-    def placed(value: torch.Tensor) -> torch.Tensor:
-        return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
-
-    if isinstance(batch, Mapping):
-        return Inputs((), dict(batch)).map(placed)
-    return Inputs((batch[0] if isinstance(batch, (tuple, list)) else batch,)).map(placed)

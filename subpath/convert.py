@@ -30,7 +30,7 @@ from .errors import (
 from .graph.copies import deep_copy
 from .graph.inputs import Inputs, in_order
 from .graph.read import read, read_run
-from .plan import Plan, Run, Share, Twins, make_plan
+from .plan import Plan, Run, Skippable, Twins, make_plan
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class _Wish:
     """How a network is to be cut; see :func:`convert`."""
 
     groups: int | None
-    skippable: Share | Sequence[Share] | None
+    skippable: Skippable
     blocks: Sequence[str] | None
     twin_norms: Twins
 
@@ -51,7 +51,7 @@ def plan(
     example_input: Any = None,
     *,
     groups: int | None = None,
-    skippable: Share | Sequence[Share] | None = None,
+    skippable: Skippable = None,
     blocks: Sequence[str] | None = None,
     twin_norms: Twins = "mandatory",
     run: Run | None = None,
@@ -71,7 +71,7 @@ def convert(
     *,
     plan: Plan | None = None,
     groups: int | None = None,
-    skippable: Share | Sequence[Share] | None = None,
+    skippable: Skippable = None,
     blocks: Sequence[str] | None = None,
     twin_norms: Twins = "mandatory",
     run: Run | None = None,
@@ -90,8 +90,9 @@ def convert(
         plan: cut as this plan says (from an earlier ``model.plan``); excludes the rest.
         groups: into how many stages an isotropic network (ViT) is cut; default 4.
         skippable: how many blocks at the end of each stage (of each row of blocks, where several
-            lie on parallel branches) are skippable: a number, a share of the blocks below 1.0, or
-            a list with one of these for each stage of more than one block; by default
+            lie on parallel branches) are skippable: a number, a share of the blocks below 1.0,
+            ``"all"`` but the first, or a list with one number for each stage of more than one
+            block; by default
             ``n - ceil(n / 2)`` of ``n`` blocks.
         blocks: the exact blocks to make skippable, by module path, instead of ``skippable``.
         twin_norms: ``"mandatory"`` gives the norms of mandatory sub-paths a twin, but not those

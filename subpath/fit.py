@@ -13,9 +13,8 @@ from .adaptive.gates import patch_path, twin_path
 from .adaptive.model import AdaptiveModel
 from .adaptive.patches import write_map
 from .adaptive.statistics import has_statistics
-from .calibrate import inputs_in
 from .errors import SubpathError
-from .graph.inputs import Inputs
+from .graph.inputs import Inputs, inputs_in
 from .plan import Patch
 
 

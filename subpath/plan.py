@@ -33,6 +33,7 @@ Run = Literal["graph", "in place"]
 Side = Literal["returned", "given"]
 Twins = Literal["mandatory", "all", "none"]
 Share = int | float
+Skippable = Share | Sequence[Share] | Literal["all"] | None
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def make_plan(
     norms: frozenset[str],
     *,
     groups: int | None = None,
-    skippable: Share | Sequence[Share] | None = None,
+    skippable: Skippable = None,
     blocks: Sequence[str] | None = None,
     twin_norms: Twins = "mandatory",
     run: Run = "graph",
@@ -275,7 +276,8 @@ def make_plan(
         norms: paths of its normalisation layers.
         groups: into how many stages an isotropic network is cut (default 4).
         skippable: how many blocks at the end of each stage are skippable: a number, a share of
-            the stage's blocks below 1.0, or one of these for each stage; by default
+            the stage's blocks below 1.0, ``"all"`` but the first, or one of the numbers for each
+            stage; by default
             ``n - ceil(n / 2)`` of ``n`` (paper, section 3.1).
         blocks: the exact blocks to make skippable, by module path, instead of ``skippable``.
         twin_norms: ``"mandatory"`` twins the norms of mandatory sub-paths but not those of
@@ -410,10 +412,12 @@ def _without_head(tree: CallTree, stages: Sequence[Stage]) -> Sequence[Stage]:
     return [stage for stage in stages if 4 * len(stage.blocks) >= len(longest.blocks)]
 
 
-def _counts(stages: Sequence[Stage], skippable: Share | Sequence[Share] | None) -> list[list[int]]:
+def _counts(stages: Sequence[Stage], skippable: Skippable) -> list[list[int]]:
     """How many blocks to skip at the end of each row of each stage."""
     if skippable is None:
         return [[len(row) // 2 for row in stage.rows] for stage in stages]
+    if skippable == "all":
+        return [[len(row) - 1 for row in stage.rows] for stage in stages]
     if isinstance(skippable, (int, float)):
         shares: Sequence[Share] = [skippable] * len(stages)
     else:

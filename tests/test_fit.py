@@ -88,16 +88,18 @@ def branch_of(block: nn.Module, h: torch.Tensor) -> torch.Tensor:
     """What a block adds to its stream, by a hook on its last norm."""
     norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
     seen: list[torch.Tensor] = []
-    handle = norms[-1].register_forward_hook(lambda module, given, result: seen.append(result))
+    handle = norms[-1].register_forward_hook(
+        lambda module, given, y: seen.append(y.detach().clone())
+    )
     block(h.clone())
     handle.remove()
-    return seen[0].detach().clone()
+    return seen[0]
 
 
 def test_twins_get_the_statistics_of_their_config():
     net = randomise(nn.Sequential(*(PostActivation(WIDTH, WIDTH) for _ in range(4)))).eval()
     data = [torch.randn(8, WIDTH, 6, 6) for _ in range(3)]
-    model = subpath.convert(net, data[0], skippable=3, twin_norms="mandatory")
+    model = subpath.convert(net, data[0], groups=1, skippable=3)
     subpath.fit(model, data)
     norm = next(m for m in net[0].modules() if isinstance(m, nn.BatchNorm2d))
     twin = model.get_submodule(model_twin(model))

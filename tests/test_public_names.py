@@ -22,13 +22,16 @@ NAMES = [
     "convert",
     "distill",
     "export",
+    "fit",
     "load",
+    "load_adapter",
     "load_original",
     "measure",
     "original_state_dict",
     "plan",
     "push_to_hub",
     "save",
+    "save_adapter",
     "skip_configs",
 ]
 
@@ -45,9 +48,10 @@ def test_the_names() -> None:
 def test_functions_stay_functions_whoever_imports_the_modules_of_the_same_name() -> None:
     import subpath.calibrate
     import subpath.convert
+    import subpath.fit
     import subpath.plan
 
-    for name in ("calibrate", "convert", "plan", "save", "load", "skip_configs"):
+    for name in ("calibrate", "convert", "fit", "plan", "save", "load", "skip_configs"):
         assert isinstance(getattr(subpath, name), types.FunctionType)
     for name in ("distill", "export", "measure"):
         assert isinstance(getattr(subpath, name), types.ModuleType)

@@ -129,8 +129,8 @@ def load_adapter(
     if found != description.original:
         raise CheckpointError(
             f"got a {type(original).__name__} whose weights have the digest {found[:12]}; expected "
-            f"those that the adapter in {folder} was made for ({description.original[:12]}), to the "
-            "last bit and in the same precision. Load the original's weights first; if it was "
+            f"those that the adapter in {folder} was made for ({description.original[:12]}), to "
+            "the last bit and in the same precision. Load the original's weights first; if it was "
             "trained together with the adapter, save the whole model instead"
         )
     adaptive = _converted(folder, original, description, example_input)

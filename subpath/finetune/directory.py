@@ -16,6 +16,7 @@ from .results import Summary
 from .resume import remove_checkpoints
 
 RECIPE, LOG, SUMMARY, BEST = "recipe.yaml", "log.jsonl", "summary.json", "best"
+ADAPTER = "adapter"
 
 # What a run may be resumed with, though it is not what the run began with.
 _FREE = ("output", "data.root", "data.workers")

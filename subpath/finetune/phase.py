@@ -96,6 +96,9 @@ class PhaseSection(Section):
     ema: EmaSection | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mixup: MixupSection | None = None
+    original: Literal["trained", "frozen"] = "trained"
+    """``frozen``: only what the original does not have learns, twin norms and patches (``fit``).
+    The super-net stays the original bit for bit, and its pass needs no gradient."""
     freeze: Names = ()
     """Names of weights that stay as they are, for example ``["conv1.*", "layer1.*"]``. Norms that
     are frozen whole keep their statistics too."""

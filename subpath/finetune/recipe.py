@@ -64,6 +64,18 @@ class ConvertSection(Section):
         return value
 
 
+class FitSection(Section):
+    """Patches by least squares before the fine-tune; see ``subpath.fit``."""
+
+    images: Positive = 1000
+    """How many training images are looked at, without their labels."""
+    batch_size: Positive = 125
+    max_cost: PositiveNumber = 0.02
+    """Multiply-adds of all patches as a share of the super-net's."""
+    rank: Positive | None = None
+    """Of every patch, instead of what ``max_cost`` allows."""
+
+
 class AugmentSection(Section):
     """Augmentation of the training images, by timm."""
 
@@ -217,6 +229,8 @@ class Recipe(Section):
     data: DataSection = DataSection()
     train: PhaseSection | None = None
     """Train the original before it is converted; leave out to start from ``model.weights``."""
+    fit: FitSection | None = None
+    """Fit patches before the fine-tune; leave out to have none."""
     finetune: PhaseSection
     distill: DistillSection = DistillSection()
     output: str | None = None
@@ -261,4 +275,6 @@ class Recipe(Section):
     def _twins_later(self) -> Recipe:
         if self.train is not None and self.train.optimiser.twin_lr != 1:
             raise ValueError("expected twin_lr in finetune alone: the original has no twin norms")
+        if self.train is not None and self.train.original != "trained":
+            raise ValueError("expected original: frozen in finetune alone")
         return self

@@ -17,6 +17,7 @@ from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
 from .criterion import make_teacher
 from .directory import (
+    ADAPTER,
     BEST,
     RECIPE,
     SUMMARY,
@@ -37,7 +38,7 @@ from .processes import start_processes
 from .recipe import Recipe
 from .results import Summary
 from .resume import read_checkpoint, remove_checkpoints
-from .scene import Scene, converted, make_phase, make_training, threads
+from .scene import Scene, converted, fitted, make_phase, make_training, threads
 from .seeds import set_seeds
 from .student import Student
 from .tasks import open_task
@@ -119,12 +120,14 @@ def _run(
     if recipe.train is not None and not keeper.is_past("train"):
         network = _train(network.to(processes.device), recipe.train, scene, keeper)
         model = converted(network, scene)
-    model = _finetune(model.to(processes.device), scene, keeper)
+    model = _finetune(fitted(model.to(processes.device), scene), scene, keeper)
 
     summary = summarise(model, None, scene)
     model.measured = summary.table()
     if processes.first:
         checkpoint.save(model, folder, made, scene.task.input_size)
+        if recipe.finetune.original == "frozen":
+            checkpoint.save_adapter(model, folder / ADAPTER, made, scene.task.input_size)
         text = json.dumps(summary.to_dict(), indent=2) + "\n"
         checkpoint.write_atomically(folder / SUMMARY, text)
         remove_checkpoints(folder)
@@ -153,6 +156,7 @@ def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveMod
     """Train super-net and base-net together."""
     recipe, phase, stages = scene.recipe, scene.recipe.finetune, len(model.stages)
     _check_stages(recipe, stages)
+    model.freeze_original(phase.original == "frozen")
     batches, updates = make_phase(model, phase, scene, PHASES.index("finetune"))
     working = updates.model
     assert isinstance(working, AdaptiveModel)
@@ -181,6 +185,7 @@ def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveMod
     goodness = Goodness(task.metric, task.rising)
     run_phase(training, phase, evaluate, keeper, scene.observer, better, goodness)
     model.load_state_dict(kept.state_dict())
+    model.freeze_original(False)
     return model
 
 

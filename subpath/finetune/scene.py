@@ -15,6 +15,7 @@ from ..adaptive.model import AdaptiveModel
 from ..checkpoint import Architecture
 from ..convert import convert
 from ..errors import RecipeError
+from ..fit import fit
 from .engine import Learn, Training
 from .loader import Batches, Place, SeededBatches
 from .network import in_sync
@@ -119,6 +120,17 @@ def converted(network: nn.Module, scene: Scene) -> AdaptiveModel:
         blocks=section.blocks,
         twin_norms=section.twin_norms,
     )
+
+
+def fitted(model: AdaptiveModel, scene: Scene) -> AdaptiveModel:
+    """``model`` with the patches that the recipe asks for."""
+    section = scene.recipe.fit
+    if section is not None:
+        count = max(1, section.images // section.batch_size)
+        size, seed = section.batch_size, scene.recipe.seed
+        batches = list(scene.task.still_batches(size, count, seed, Place()))
+        fit(model, batches, rank=section.rank, max_cost=section.max_cost)
+    return model
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from .latency_table import ConfigLatency, LatencyTable
 from .macs import ConfigMacs, MacTable, count_macs
 from .measured import measured_table, with_saved_latency
 from .parts import Part, Parts, parts_of
+from .sensitivity import BlockSensitivity, Sensitivity, sensitivity
 
 __all__ = [
+    "BlockSensitivity",
     "ConfigLatency",
     "ConfigMacs",
     "Count",
@@ -18,6 +20,7 @@ __all__ = [
     "MacTable",
     "Part",
     "Parts",
+    "Sensitivity",
     "count",
     "count_macs",
     "input_shapes",
@@ -25,6 +28,7 @@ __all__ = [
     "measured_table",
     "of_batch",
     "parts_of",
+    "sensitivity",
     "shapes_as_document",
     "shapes_in_words",
     "useful_configs",

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from ..adaptive.gates import fold
+from ..adaptive.gates import fold, patch_path
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
 from ..errors import MeasureError
 from ..graph.inputs import Inputs
 from ..skip import SkipConfig
-from .count import count_nodes
+from .count import Count, count_nodes
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ def count_macs(
         return _count_in_place(model, one_sample(model, example_input), configs)
     assert isinstance(model, GraphModel)
     gated, root, inputs = model._graphs[False], model._root, one_sample(model, example_input).args
-    total, by_node = count_nodes(root, gated.graph, inputs)
+    total, macs_of = count_all_nodes(model, inputs)
     entries = []
     for config in configs:
-        graph = fold(gated, config)  # its nodes have the names of those they are copies of
-        macs = sum(by_node.get(node.name, 0) for node in graph.nodes)
+        graph = fold(gated, config)
+        macs = sum(map(macs_of, graph.nodes))
         ratio = macs / total.macs if total.macs else 1.0
         entries.append(ConfigMacs(config, macs, ratio, count_parameters(root, graph)))
     return MacTable(
@@ -108,6 +108,29 @@ def count_macs(
         by_operator=total.by_operator,
         uncounted=total.uncounted,
     )
+
+
+def count_all_nodes(
+    model: GraphModel, inputs: tuple[Any, ...]
+) -> tuple[Count, Callable[[fx.Node], int]]:
+    """What the super-net costs, and what each node of any config's folded graph does.
+
+    Raises:
+        MeasureError: the model cannot be run or traced by torch.jit.
+    """
+    gated, root = model._graphs[False], model._root
+    total, by_node = count_nodes(root, gated.graph, inputs)
+    patches: dict[str, int] = {}
+    if gated.patches:
+        base = fold(gated, SkipConfig.base_net(len(model.stages)))
+        counted = count_nodes(root, base, inputs)[1]
+        paths = {patch_path(patch) for patch in gated.patches.values()}
+        patches = {str(n.target): counted[n.name] for n in base.nodes if str(n.target) in paths}
+
+    def macs_of(node: fx.Node) -> int:  # it has the name of the node that it is a copy of
+        return patches.get(str(node.target), by_node.get(node.name, 0))
+
+    return total, macs_of
 
 
 def count_parameters(root: nn.Module, graph: fx.Graph) -> int:

@@ -14,8 +14,7 @@ from ..graph.inputs import Inputs
 from ..graph.read import read_run
 from ..plan import Plan
 from ..skip import SkipConfig
-from .count import count_nodes
-from .macs import one_sample
+from .macs import count_all_nodes, one_sample
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,13 @@ _Steps = tuple[list[tuple[str, int]], list[int]]
 
 def _steps_of_graph(model: GraphModel, inputs: tuple[Any, ...]) -> _Steps:
     gated = model._graphs[False]
-    total, by_node = count_nodes(model._root, gated.graph, inputs)
+    total, macs_of = count_all_nodes(model, inputs)
     steps = [
-        (str(node.target) if node.op in ("call_module", "get_attr") else "", by_node[node.name])
+        (str(node.target) if node.op in ("call_module", "get_attr") else "", macs_of(node))
         for node in gated.graph.nodes
     ]
     kept = [
-        sum(by_node.get(node.name, 0) for node in fold(gated, config).nodes)
-        for config in _one_skipped(len(model.stages))
+        sum(map(macs_of, fold(gated, config).nodes)) for config in _one_skipped(len(model.stages))
     ]
     return steps, [total.macs - macs for macs in kept]
 

@@ -15,6 +15,10 @@ For each network (recipes/fashion-*.yaml) and seed:
   does by itself;
 - ``cut``: the base-net taken out of the trained original and trained on as usual, on the same
   images: what so short a training gives a network of that depth that shares its weights with none;
+- ``statistics``, ``fit``: the trained original, converted; its twins' statistics estimated again,
+  and with patches too (``subpath.fit``, 1,000 images, no gradient);
+- ``frozen``, ``frozen 3``, ``frozen 1``: after ``fit`` twins and patches learn, and nothing else,
+  for 10, 3 and 1 percent of the original's training cost; ``.../no patches`` twins alone;
 - ``joint/...``, ``short/...``: the same with labels for the base-net too (what recipes do by
   default), with labels alone (no distillation), without feature distillation, with the published
   weight of the loss, with other twin norms;
@@ -69,6 +73,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "all twins": {"convert": {"twin_norms": "all"}},
     "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
     "gentle": LABELS_TOO,
+    "no patches": LABELS_TOO,
     "gentle, one rate": LABELS_TOO,
 }
 GENTLE = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.05}
@@ -77,9 +82,12 @@ OPTIMISERS = {"gentle": {**GENTLE, "twin_lr": 20.0}, "gentle, one rate": GENTLE}
 METHOD = "distill.base_task=0"
 # Of the cost of the original's training.
 SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1, "cut": 0.1}
+FROZEN = {"frozen": 0.1, "frozen 3": 0.03, "frozen 1": 0.01}
+FROZEN_OPTIMISER = {"name": "adamw", "lr": 2e-2, "weight_decay": 0.0}
 SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
 SHORT_BATCH = 32
 CALIBRATED = ("", "labels too", "gentle")
+NOT_TRAINED = ("alone FFFF", "plain", "statistics")
 DEFAULT = ["alone FFFF", "alone TTTT", "joint", "joint/labels too", "short", "short/labels too"]
 DEFAULT += ["short/no distillation", "short/no features", "short/no twins", "plain", "third"]
 DEFAULT += [f"{kind}/gentle" for kind in SHARES] + ["short/gentle, one rate"]
@@ -168,7 +176,7 @@ def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> d
     trained = train_as(kind, variant, name, scene, arguments)
     seconds = round(time.perf_counter() - start)
     if isinstance(trained, subpath.AdaptiveModel):
-        calibrated = kind not in ("alone FFFF", "plain") and variant in CALIBRATED
+        calibrated = kind not in NOT_TRAINED and variant in CALIBRATED
         result = all_configs(trained, scene, calibrated)
     else:
         result = {"top1": {"TTTT": accuracy(trained, scene.held_back, scene.processes)}}
@@ -192,6 +200,13 @@ def train_as(kind: str, variant: str, name: str, scene: Scene, arguments: argpar
         return train_together(converted(network, scene), scene, whole)
     network.load_state_dict(torch.load(saved, weights_only=True))
     model = converted(network, scene)
+    if kind in ("statistics", "fit", *FROZEN):
+        few = variant == "no patches" or kind == "statistics"
+        fit_to(model, scene, patches=not few)
+    if kind in ("statistics", "fit"):
+        return model
+    if kind in FROZEN:
+        return train_frozen(model, with_labels(scene), epochs, FROZEN[kind], arguments)
     changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[name]}
     if arguments.lr:
         changed = {**changed, "lr": arguments.lr}
@@ -201,6 +216,31 @@ def train_as(kind: str, variant: str, name: str, scene: Scene, arguments: argpar
     if kind == "plain":
         return converted(train_phase(network, part, phase), scene)
     return train_together(model, part, phase)
+
+
+def fit_to(model: subpath.AdaptiveModel, scene: Scene, patches: bool) -> None:
+    """Fit patches and statistics, or statistics alone, to 1,000 training images."""
+    batches = list(scene.task.still_batches(125, 8, scene.recipe.seed, scene.place))
+    subpath.fit(model, batches, max_cost=0.02 if patches else 1e-9)
+
+
+def with_labels(scene: Scene) -> Scene:
+    distill = scene.recipe.distill.model_copy(update={"base_task": 1.0})
+    return replace(scene, recipe=scene.recipe.model_copy(update={"distill": distill}))
+
+
+def train_frozen(model, scene: Scene, epochs: int, share: float, arguments):
+    """Train twins and patches alone, for a share of the original's training cost.
+
+    A step costs the super-net forward and the base-net forward and back to the activations, without
+    the gradients of weights: in passes forward, ``1 + 2 w`` of the 3 of a plain step.
+    """
+    work = model.share_of_work(base(model))
+    as_two_passes = share * 3 * (1 + work) / (1 + 2 * work)
+    changed = FROZEN_OPTIMISER | ({"lr": arguments.lr} if arguments.lr else {})
+    phase, part = short_phase(scene, model, epochs, as_two_passes, changed)
+    model.freeze_original()
+    return train_together(model, part, phase).eval()
 
 
 def cut_out(model: subpath.AdaptiveModel) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import subpath
-from saved import SIZE, description, small, weights_of
+from saved import ARGUMENTS, SIZE, description, small, weights_of
 from subpath import zoo
 from subpath.errors import CheckpointError
 
@@ -18,7 +18,7 @@ from subpath.errors import CheckpointError
 def pair(tmp_path):
     model = small()
     subpath.fit(model, [torch.randn(8, *SIZE)], rank=2)
-    original = zoo.create_model("resnet18", **__import__("saved").ARGUMENTS)
+    original = zoo.create_model("resnet18", **ARGUMENTS)
     original.load_state_dict(subpath.original_state_dict(model))
     model.save_adapter(tmp_path)
     return model, original.eval(), tmp_path
