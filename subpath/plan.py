@@ -379,7 +379,7 @@ def _cut_isotropic(tree: CallTree, stages: Sequence[Stage], groups: int | None) 
     stages = _without_head(tree, stages)
     isotropic = len(stages) == 1 == len(stages[0].rows) and all(b.block for b in stages[0].blocks)
     if not isotropic:
-        if groups is not None:
+        if groups is not None and stages:
             raise PlanError(
                 f"got groups={groups} for a network with {len(stages)} stages of its own; expected "
                 "an isotropic network, with one row of blocks. Leave groups out, or use "

@@ -8,6 +8,7 @@ import warnings
 import typer
 
 from ..errors import SubpathError
+from .diagnose import diagnose
 from .doctor import doctor
 from .draw import draw
 from .evaluate import evaluate
@@ -33,6 +34,7 @@ app.command(short_help="Show cost, accuracy and latency of each config.")(report
 app.command(short_help="Draw accuracy of all configs against their cost.")(plot)
 app.command(short_help="Train super-net and base-net as a recipe says.")(finetune)
 app.add_typer(recipes, name="recipes", short_help="List the recipes of subpath, or copy one.")
+app.command(short_help="Show what each block of a network is worth.")(diagnose)
 app.command(short_help="Measure accuracy on the held-back data of a run.")(evaluate)
 app.command(short_help="Write a file that runs without this library.")(export)
 app.command(short_help="Convert every network of a library, and check each.")(zoo)

@@ -24,6 +24,7 @@ TITLES = {
     "finetune": "fine-tuning",
     "calibrate": "calibrating",
     "evaluate": "evaluating",
+    "diagnose": "looking at blocks",
 }
 SECONDS_BETWEEN_READINGS = 0.25
 

@@ -1,5 +1,6 @@
 """Fine-tuning from a recipe: model, data, the training loops, and a run from start to end."""
 
+from .diagnosis import diagnose
 from .directory import output_directory
 from .evaluation import evaluate
 from .processes import end_processes
@@ -14,6 +15,7 @@ __all__ = [
     "Recipe",
     "Summary",
     "check_recipe",
+    "diagnose",
     "end_processes",
     "evaluate",
     "finetune",

@@ -108,8 +108,8 @@ def sensitivity(
         criterion: the loss, averaged over a batch: ``criterion(output, targets)``.
         example_input: as for :func:`subpath.convert`; default: the first batch's inputs.
         batches: how many to take; default: all.
-        on_progress: called as ``on_progress(samples, batches)`` after each batch: how many of both
-            were looked at.
+        on_progress: called after each batch as ``on_progress(samples, batches)``, with how many of
+            both were looked at.
 
     Raises:
         NoResidualError: no block can be skipped.

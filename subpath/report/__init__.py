@@ -11,6 +11,7 @@ from .configs import (
 )
 from .inspection import inspect_document, inspect_view
 from .page import page
+from .sensitivity import sensitivity_document, sensitivity_view
 from .stages import stages_document, stages_view
 from .words import metric_value
 
@@ -26,6 +27,8 @@ __all__ = [
     "remarks",
     "report_document",
     "report_view",
+    "sensitivity_document",
+    "sensitivity_view",
     "stages_document",
     "stages_view",
 ]
