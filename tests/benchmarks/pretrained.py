@@ -8,7 +8,8 @@ What the network sees in two photographs that scikit-learn ships tells whether t
 their places. Then, for each seed, by recipes/fashion-lite0.yaml with fewer images: the original
 learns Fashion-MNIST; it is converted, and skipped naively; patches are fitted; they and the twins
 are trained for a tenth of the original's training cost, everything else frozen; and, from the
-original again, it is fine-tuned with two passes a step. Accuracies are of the first so many held-back images, for the configs from the super-net to
+original again, it is fine-tuned with two passes a step. Accuracies are of the first so many
+held-back images, for the configs from the super-net to
 the base-net, one stage after the other.
 """
 
