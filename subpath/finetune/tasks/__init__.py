@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .base import Task
-from .entries import TASKS, open_task, recipe_class
+from .entries import TASKS, Entry, open_task, recipe_class
 
-__all__ = ["TASKS", "Task", "open_task", "recipe_class"]
+__all__ = ["TASKS", "Entry", "Task", "open_task", "recipe_class"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -47,7 +47,7 @@ def _semantic_segmentation(recipe: Recipe) -> Task:
     return SemanticSegmentation.open(recipe)
 
 
-TASKS: Mapping[str, Entry] = {
+TASKS: dict[str, Entry] = {
     "image_classification": Entry(DataSection, _image_classification),
     "language_modelling": Entry(TextSection, _language_modelling),
     "semantic_segmentation": Entry(MasksSection, _semantic_segmentation),
