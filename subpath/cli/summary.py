@@ -32,5 +32,5 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
         )
         for c in summary.configs
     ]
-    title = Text.assemble((summary.model, "bold"), f"  on held-back data, from {directory}")
+    title = Text.assemble((summary.model, "bold"), f"  on validation data, from {directory}")
     show(Group(title, config_table(rows), *remarks(rows)))
