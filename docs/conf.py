@@ -1,13 +1,10 @@
 """Settings of the documentation site: ``sphinx-build -W -b html docs DIR``."""
 
-import os
-import subprocess
 import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
 
-from docutils import nodes
-from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "subpath"
 project_copyright = "the authors of subpath"
@@ -19,8 +16,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "directives",  # of _ext
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
@@ -44,28 +42,3 @@ copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
 
 linkcheck_anchors = False
-
-
-class Help(SphinxDirective):
-    """``{help} WORDS``: what ``subpath WORDS --help`` prints."""
-
-    required_arguments = 1
-    final_argument_whitespace = True
-
-    def run(self) -> list[nodes.Node]:
-        """The words, as typed, and what they print."""
-        words = ["subpath", *self.arguments[0].split(), "--help"]
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            capture_output=True,
-            check=True,
-            env={**os.environ, "COLUMNS": "88"},
-            text=True,
-        )
-        text = f"$ {' '.join(words)}\n{done.stdout.strip()}"
-        return [nodes.literal_block(text, text, language="text")]
-
-
-def setup(app: Sphinx) -> None:
-    """Add the directive of this file."""
-    app.add_directive("help", Help)

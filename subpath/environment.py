@@ -58,7 +58,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a report of a problem should say.
+    """What a bug report should say.
 
     Attributes:
         subpath: version of this library.

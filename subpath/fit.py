@@ -13,6 +13,7 @@ from .adaptive.gates import patch_path, twin_path
 from .adaptive.model import AdaptiveModel
 from .adaptive.patches import write_map
 from .adaptive.statistics import has_statistics
+from .adaptive.twins import SKIP_AWARE
 from .errors import SubpathError
 from .graph.inputs import Inputs, inputs_in
 from .plan import Patch
@@ -99,12 +100,24 @@ def fit(
             "got an iterator, which gives its batches once; expected a list or a DataLoader, which "
             "can be gone through for each stage"
         )
-    training = model.training
+    training, modes = model.training, {module: module.training for module in model.modules()}
+    patches, state = model.plan.patches, _skip_aware_state(model)
     model.eval()
     try:
         return _Fitter(model, loader, batches, ridge, mask, on_progress).fit(rank, max_cost)
+    except BaseException:  # a loader fails, or somebody interrupts
+        model.set_patches(patches)
+        model.load_state_dict(state, strict=False)
+        raise
     finally:
         model.train(training)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _skip_aware_state(model: AdaptiveModel) -> dict[str, torch.Tensor]:
+    state = model.state_dict().items()
+    return {key: value.clone() for key, value in state if key.partition(".")[0] in SKIP_AWARE}
 
 
 class _Fitter:
@@ -142,7 +155,15 @@ class _Fitter:
 
     def _look(self) -> tuple[int, int]:
         """How many samples and batches there are."""
-        sizes = [len(next(inputs.tensors())) for inputs in self._inputs()]
+        sizes = []
+        for inputs in self._inputs():
+            sizes.append(len(next(inputs.tensors())))
+            if self._mask is not None and self._mask not in inputs.kwargs:
+                raise SubpathError(
+                    f"got mask={self._mask!r} and a batch with "
+                    f"{', '.join(map(repr, inputs.kwargs)) or 'no names'}; expected the name of "
+                    "one of its inputs"
+                )
         if not sizes:
             raise SubpathError("got no batch to fit to; expected a few hundred inputs in batches")
         return sum(sizes), len(sizes)
@@ -167,7 +188,7 @@ class _Fitter:
             left -= shares[stage]
         patches, cost = [], 0.0
         for patch in possible:
-            share = shares[patch.stage] / full[patch.stage]
+            share = shares[patch.stage] / full[patch.stage] if full[patch.stage] else 1.0
             own = rank if rank is not None else int(share * patch.channels / 2)
             if rank is None and share == 1:
                 ranked = patch
@@ -258,6 +279,11 @@ class _Moments:
     def solve(self, ridge: float, rank: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias of the best map; of low rank, the best such (reduced-rank regression)."""
         xx, xy = self._centred()
+        if not (xx.isfinite().all() and xy.isfinite().all()):
+            raise SubpathError(
+                "got inputs for which the network gives values that are not finite; expected "
+                "finite ones. Look for NaN in the data or in the weights"
+            )
         eye = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
         penalised = xx + max(ridge * float(xx.diagonal().mean()), torch.finfo(xx.dtype).tiny) * eye
         best = torch.linalg.solve(penalised, xy)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import subpath
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES += sorted((ROOT / ".github").rglob("*.md"))
@@ -86,6 +88,13 @@ def test_readme_s_lines_need_python_and_pip_alone() -> None:
         assert line.count("\n") == 1
         words = {part.split()[0] for part in line.split("&&")}
         assert words <= {"python3", ".venv/bin/pip", ".venv/bin/subpath", ".venv/bin/pytest"}
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+    documented = set(re.findall(r"^\.\. auto\w+:: subpath\.(\w+)", pages, re.M))
+    elsewhere = {"SubpathError", "__version__"}  # the first in subpath.errors, with all others
+    assert set(subpath.__all__) - documented == elsewhere
 
 
 def test_every_dependency_has_its_reason() -> None:

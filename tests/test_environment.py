@@ -1,4 +1,4 @@
-"""What a report of a problem says."""
+"""What a bug report says."""
 
 from __future__ import annotations
 

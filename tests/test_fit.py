@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import subpath
+from subpath.errors import SubpathError
 from subpath.fit import Fit
 from toys import PostActivation, randomise
 
@@ -155,6 +156,38 @@ def test_the_cost_is_within_what_is_allowed(max_cost):
     assert found.cost <= max_cost
     assert model.share_of_work("TTTT") - before == pytest.approx(found.cost, abs=1e-9)
     assert found.cost > 0.7 * max_cost  # rounding down costs some
+
+
+def test_an_error_midway_changes_nothing():
+    net = randomise(nn.Sequential(*(PostActivation(WIDTH, WIDTH) for _ in range(4)))).eval()
+    data = [torch.randn(8, WIDTH, 6, 6) for _ in range(3)]
+    model = subpath.convert(net, data[0])
+    subpath.fit(model, data, rank=1)
+    model.train()
+    norm = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).eval()
+    plan, state = model.plan, {k: v.clone() for k, v in model.state_dict().items()}
+
+    class Failing:
+        times = 0
+
+        def __iter__(self):
+            self.times += 1
+            if self.times == 5:
+                raise OSError("the disk is gone")
+            return iter(data)
+
+    with pytest.raises(OSError, match="gone"):
+        subpath.fit(model, Failing(), rank=2)
+    with pytest.raises(SubpathError, match="not finite"):
+        subpath.fit(model, [data[0] * float("nan")], rank=2)
+    with pytest.raises(SubpathError, match="no names"):
+        subpath.fit(model, data, mask="attention_mask")
+    assert model.plan == plan
+    after = model.state_dict()
+    assert state.keys() == after.keys()
+    assert all(torch.equal(value, after[key]) for key, value in state.items())
+    assert model.training
+    assert not norm.training
 
 
 def test_progress_and_mode():

@@ -36,6 +36,8 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const table of document.querySelectorAll("table.docutils")) {
     if (!table.tHead || table.tBodies[0].rows.length < LONG) continue;
     table.classList.add("long");
+    const texts = [...table.tBodies[0].rows].map((row) => row.cells[row.cells.length - 1].textContent);
+    if (texts.some((text) => text.length > 40)) table.classList.add("wordy"); // the last column
     const field = document.createElement("input");
     field.type = "search";
     field.placeholder = "Filter rows";

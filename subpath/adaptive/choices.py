@@ -39,7 +39,8 @@ def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:
         shortcut = _before_sums(graph, gate, gated, copies)
         last = total
         if gate in gated.patches:
-            last = add_patch(graph, shortcut, gated.patches[gate], after=total)
+            first = copies[gate.total]
+            last = add_patch(graph, shortcut, gated.patches[gate], after=first)
             last = shortcut = as_after_sum(graph, gate, last, copies)
         copies[gate.node] = _choose(graph, letters[gate.stage], shortcut, total, after=last)
     return graph

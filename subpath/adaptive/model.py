@@ -280,6 +280,9 @@ class AdaptiveModel(nn.Module):
             count, blocks = len(stage.skippable), len(stage.blocks)
             lines.append(f"  {active[number]}  {stage.name}: {state} {count} of {blocks} blocks")
         lines.append(f"  skip={str(active)!r}: {self.share_of_work(active):.1%} of the MACs")
+        if self.plan.patches:
+            ranks = ", ".join("full" if p.rank is None else str(p.rank) for p in self.plan.patches)
+            lines.append(f"  patches of rank {ranks}")
         if self.calibrated:
             lines.append(f"  with statistics of their own: {', '.join(self.calibrated)}")
         return "\n".join(lines)

@@ -28,17 +28,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # what is not a user's error is our bug, and shows itself
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(short_help="Show how a network is cut: stages, sub-paths, norms.")(inspect)
-app.command(short_help="Draw where in a network depth can go.")(draw)
+app.command(short_help="Show how a network is cut: stages, blocks, twin norms.")(inspect)
+app.command(short_help="Draw which blocks of a network can be skipped.")(draw)
 app.command(short_help="Show cost, accuracy and latency of each config.")(report)
-app.command(short_help="Draw accuracy of all configs against their cost.")(plot)
-app.command(short_help="Train super-net and base-net as a recipe says.")(finetune)
-app.add_typer(recipes, name="recipes", short_help="List the recipes of subpath, or copy one.")
-app.command(short_help="Show what each block of a network is worth.")(diagnose)
-app.command(short_help="Measure accuracy on the held-back data of a run.")(evaluate)
-app.command(short_help="Write a file that runs without this library.")(export)
-app.command(short_help="Convert every network of a library, and check each.")(zoo)
-app.command(short_help="Show versions and devices, for a report of a problem.")(doctor)
+app.command(short_help="Plot accuracy of all configs against cost.")(plot)
+app.command(short_help="Train super-net and base-net from a recipe.")(finetune)
+app.add_typer(recipes, name="recipes", short_help="List the included recipes, or copy one.")
+app.command(short_help="Show what each block of a network contributes.")(diagnose)
+app.command(short_help="Measure accuracy on the validation data of a run.")(evaluate)
+app.command(short_help="Export to ONNX or torch.export.")(export)
+app.command(short_help="Convert and check every network of a library.")(zoo)
+app.command(short_help="Show versions and devices, for a bug report.")(doctor)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``subpath doctor``: what a report of a problem should say."""
+"""``subpath doctor``: what a bug report should say."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def doctor(json: options.Json = False) -> None:
     """Show versions, devices and threads, and try a conversion on each device.
 
-    Paste what it prints into a report of a problem. The exit status is 1 if a package is missing
-    or too old, or if a device does not work.
+    Paste the output into a bug report. The exit status is 1 if a package is missing or too old, or
+    if a device does not work.
     """
     with only_results_on_stdout():
         from ..environment import environment  # torch and timm take a second: not for --help

@@ -1,4 +1,4 @@
-"""``subpath draw``: where in a network depth can go."""
+"""``subpath draw``: which blocks of a network can be skipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw(
         Path | None,
         typer.Option(
             metavar="FILE.svg|FILE.png",
-            help="Write a picture instead (needs the extra 'plot').",
+            help="Write an image file instead of printing (needs the extra 'plot').",
             show_default=False,
         ),
     ] = None,
@@ -38,7 +38,7 @@ def draw(
     twin_norms: options.TwinNorms = "mandatory",
     json: options.Json = False,
 ) -> None:
-    """Draw a network as its stages: mandatory and skippable blocks, and their share of the MACs."""
+    """Draw the stages of a network: mandatory and skippable blocks with their share of the MACs."""
     example = parse_example(input_size, input_)
     arguments = options.parse_arguments(arg, model_args)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)

@@ -1,4 +1,4 @@
-"""``subpath evaluate``: accuracy of a fine-tuned network on its held-back data."""
+"""``subpath evaluate``: accuracy of a fine-tuned network on its validation data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .summary import show_summary
 
 def evaluate(
     run_dir: Annotated[
-        Path, typer.Argument(metavar="RUN_DIR", help="A directory that subpath finetune wrote.")
+        Path, typer.Argument(metavar="RUN_DIR", help="The directory of a run of subpath finetune.")
     ],
     skip: Annotated[
         list[str] | None,
@@ -27,7 +27,7 @@ def evaluate(
         typer.Option(
             min=0,
             metavar="N",
-            help="Estimate batch-norm statistics for each untrained config from N batches of "
+            help="Re-estimate batch-norm statistics of each untrained config from N batches of "
             "training images.",
             show_default=False,
         ),
@@ -36,14 +36,14 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="MODULE:CALLABLE",
-            help="What makes the original, if it is none of timm's; it gets the arguments that "
-            "the run was made with.",
+            help="Makes the original network, if it is not timm's; called with the arguments of "
+            "the run's recipe.",
             show_default=False,
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Measure accuracy and GMACs of skip configs on the held-back data of a run."""
+    """Measure accuracy and GMACs of skip configs on the validation data of a run."""
     with only_results_on_stdout():
         from ..checkpoint import read_description
         from ..finetune import evaluate as run_again  # torch and timm take a second: not for --help

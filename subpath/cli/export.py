@@ -29,8 +29,8 @@ def export(
         str,
         typer.Option(
             metavar="TTFF|runtime",
-            help="The skip config in the file; or runtime, for all of them in one ONNX file that "
-            "takes the config as an input.",
+            help="The skip config to export; or runtime, for one ONNX file that holds all configs "
+            "and takes the config as an input.",
         ),
     ] = "runtime",
     kind: Annotated[
@@ -38,32 +38,30 @@ def export(
         typer.Option(
             "--format",
             metavar="onnx|torch",
-            help="ONNX (needs the extra 'onnx'), or torch.export's .pt2 (one config).",
+            help="ONNX (needs the extra 'onnx'), or a .pt2 of torch.export (one config only).",
         ),
     ] = "onnx",
     output: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Default: the network's name and the config, in the current directory.",
+            help="Default: named after network and config, in the current directory.",
             show_default=False,
         ),
     ] = None,
     batch: Annotated[
-        str, typer.Option(metavar="dynamic|N", help="Batch sizes that the file takes.")
+        str, typer.Option(metavar="dynamic|N", help="Batch size: dynamic, or fixed to N.")
     ] = "dynamic",
     opset: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="Version of the ONNX operators; default: torch's.", show_default=False
-        ),
+        typer.Option(metavar="N", help="ONNX opset version; default: torch's.", show_default=False),
     ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR_OR_FILE",
-            help="For MODEL: a directory that subpath finetune wrote, or a file of weights of the "
-            "original.",
+            help="With MODEL: the directory of a run, or a file with weights of the original "
+            "network.",
             show_default=False,
         ),
     ] = None,
@@ -77,7 +75,7 @@ def export(
     twin_norms: options.TwinNorms = "mandatory",
     json: options.Json = False,
 ) -> None:
-    """Write a network as a file that runs without this library, and check it against torch."""
+    """Export a network to a file that runs without this library, and compare it with torch."""
     example = parse_example(input_size, input_)
     arguments = options.parse_arguments(arg, model_args)
     cut = options.parse_cut(groups, skippable, blocks, twin_norms)

@@ -19,8 +19,8 @@ def finetune(
         Path,
         typer.Argument(
             metavar="RECIPE",
-            help="What to train, on what, and how: a YAML file, or a name that subpath recipes "
-            "lists.",
+            help="A YAML file, or the name of a recipe that comes with subpath (see subpath "
+            "recipes).",
         ),
     ],
     set_: Annotated[
@@ -28,24 +28,29 @@ def finetune(
         typer.Option(
             "--set",
             metavar="KEY.PATH=VALUE",
-            help="Replace one value of the recipe (finetune.epochs=5); can be repeated.",
+            help="Override one value of the recipe (finetune.epochs=5); can be repeated.",
             show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to write; default: runs/NAME.", show_default=False),
+        typer.Option(
+            metavar="DIR", help="Output directory; default: runs/NAME.", show_default=False
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the run that is in that directory.")
+        bool, typer.Option("--overwrite", help="Replace an existing run in the output directory.")
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with the run in that directory, or begin it."),
+        typer.Option(
+            "--resume",
+            help="Continue the run in the output directory, or start it if there is none.",
+        ),
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Train super-net and base-net together, by self-distillation, as a recipe says."""
+    """Train super-net and base-net together by self-distillation, as a recipe describes."""
     if overwrite and resume:
         raise RunError("got --overwrite and --resume; expected one of them")
     with only_results_on_stdout():

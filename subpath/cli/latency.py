@@ -18,27 +18,25 @@ if TYPE_CHECKING:
 
 Latency = Annotated[
     bool,
-    typer.Option("--latency", help="Measure how long a call of each config takes on this machine."),
+    typer.Option("--latency", help="Measure the latency of each config on this machine."),
 ]
 Batch = Annotated[
     list[int] | None,
     typer.Option(
         min=1,
         metavar="N",
-        help="Inputs in one call; can be repeated. Default: 1.",
+        help="Batch size; can be repeated. Default: 1.",
         show_default=False,
     ),
 ]
 OneBatch = Annotated[
     int | None,
-    typer.Option(
-        "--batch", min=1, metavar="N", help="Inputs in one call; default: 1.", show_default=False
-    ),
+    typer.Option("--batch", min=1, metavar="N", help="Batch size; default: 1.", show_default=False),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
-        min=1, metavar="N", help="CPU threads; default: as torch decides.", show_default=False
+        min=1, metavar="N", help="CPU threads; default: torch's setting.", show_default=False
     ),
 ]
 Device = Annotated[
@@ -47,17 +45,19 @@ Device = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(
-        metavar="fp32|bf16", help="Of weights and activations; default: fp32.", show_default=False
+        metavar="fp32|bf16",
+        help="Precision of weights and activations; default: fp32.",
+        show_default=False,
     ),
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Measure the sub-networks after torch.compile.")
+    bool, typer.Option("--compile", help="Measure sub-networks compiled by torch.compile.")
 ]
 Runtime = Annotated[
     str | None,
     typer.Option(
         metavar="torch|onnxruntime",
-        help="What runs the configs; default: torch. onnxruntime needs the extra 'onnx'.",
+        help="Default: torch. onnxruntime needs the extra 'onnx'.",
         show_default=False,
     ),
 ]
@@ -65,13 +65,13 @@ Rounds = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="How often each config is timed; default: as often as 5 seconds allow.",
+        help="Number of timings per config; default: as many as fit in 5 seconds.",
         show_default=False,
     ),
 ]
 MeasureAll = Annotated[
     bool,
-    typer.Option("--measure-all", help="Measure every config, and predict none."),
+    typer.Option("--measure-all", help="Measure every config instead of predicting most of them."),
 ]
 
 

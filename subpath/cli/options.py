@@ -13,8 +13,8 @@ from ..errors import PlanError, SubpathError
 from .example import read_json
 
 MODEL_HELP = (
-    "A timm name (resnet50), or package.module:callable for any other network "
-    "(torchvision.models:resnet50, transformers:BertModel; modules in the current directory count)."
+    "A timm model name (resnet50), or package.module:callable for any other network "
+    "(torchvision.models:resnet50, transformers:BertModel). The current directory is searched too."
 )
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
@@ -22,7 +22,7 @@ ModelOrDirectory = Annotated[
     str,
     typer.Argument(
         metavar="MODEL|RUN_DIR",
-        help=f"{MODEL_HELP[:-1]}; or a directory that subpath finetune wrote.",
+        help=f"{MODEL_HELP} Or the directory of a run of subpath finetune.",
         show_default=False,
     ),
 ]
@@ -31,7 +31,8 @@ InputSize = Annotated[
     typer.Option(
         "--input-size",
         metavar="C,H,W",
-        help="Size of one input; networks of timm and transformers know theirs.",
+        help="Input size without the batch (3,224,224 or 3x224x224). Optional for models of timm "
+        "and transformers.",
         show_default=False,
     ),
 ]
@@ -40,9 +41,9 @@ Input = Annotated[
     typer.Option(
         "--input",
         metavar="JSON|@FILE",
-        help="All inputs, with the batch: a shape ([2, 3, 64, 64]) or a description of a tensor "
-        '({"shape": [2, 16], "dtype": "int64", "high": 1000}), a list of these, or an object of '
-        "these by the names of the network's arguments.",
+        help="All inputs, including the batch dimension: a shape ([2, 3, 64, 64]) or a tensor spec "
+        '({"shape": [2, 16], "dtype": "int64", "high": 1000}), a list of these (positional '
+        "arguments), or an object of these (keyword arguments).",
         show_default=False,
     ),
 ]
@@ -51,7 +52,7 @@ ModelArguments = Annotated[
     typer.Option(
         "--arg",
         metavar="KEY=VALUE",
-        help="An argument for the network's constructor; can be repeated.",
+        help="A constructor argument of the network; can be repeated.",
         show_default=False,
     ),
 ]
@@ -60,8 +61,8 @@ MoreArguments = Annotated[
     typer.Option(
         "--model-args",
         metavar="JSON|@FILE",
-        help="An object with arguments for the network's constructor; for a class of transformers, "
-        "with fields of its config.",
+        help="Constructor arguments of the network; for a class of transformers, fields of its "
+        "config.",
         show_default=False,
     ),
 ]
@@ -69,7 +70,7 @@ Groups = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="How many stages an isotropic network (ViT) is cut into; default 4.",
+        help="Number of stages to cut an isotropic network (ViT) into; default: 4.",
         show_default=False,
     ),
 ]
@@ -77,8 +78,8 @@ Skippable = Annotated[
     str | None,
     typer.Option(
         metavar="N[,N...]",
-        help="How many blocks at the end of each stage are skippable: a number, a share below "
-        "1.0, or one of these for each stage; default: half, rounded down.",
+        help="Skippable blocks at the end of each stage: a count or a fraction below 1.0, for all "
+        "stages or one per stage; default: half, rounded down.",
         show_default=False,
     ),
 ]
@@ -86,13 +87,17 @@ Blocks = Annotated[
     str | None,
     typer.Option(
         metavar="PATH[,PATH...]",
-        help="The exact blocks to make skippable, by module path.",
+        help="Module paths of exactly the blocks to make skippable.",
         show_default=False,
     ),
 ]
 TwinNorms = Annotated[
     str,
-    typer.Option(metavar="mandatory|all|none", help="Which norms get a twin."),
+    typer.Option(
+        metavar="mandatory|all|none",
+        help="Which norms get a twin: those of mandatory sub-paths, all outside skippable "
+        "sub-paths, or none.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 

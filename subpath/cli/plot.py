@@ -27,8 +27,8 @@ def plot(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="FILE.png or FILE.svg, or without an ending for both. Default: 'plot' in the "
-            "directory, or the model's name here.",
+            help="FILE.png or FILE.svg; without an extension, both. Default: 'plot' in the run's "
+            "directory, or the model's name in the current directory.",
             show_default=False,
         ),
     ] = None,
@@ -51,9 +51,9 @@ def plot(
     measure_all: timing.MeasureAll = False,
     json: options.Json = False,
 ) -> None:
-    """Draw accuracy, or share of the work, of all configs against their costs.
+    """Plot accuracy (or share of the work, if no accuracy is known) of all configs against cost.
 
-    The costs are multiply-adds and, if it is measured now or was saved in the directory, latency.
+    Cost is multiply-adds and, if measured now or saved with the run, latency.
     """
     example = parse_example(input_size, input_)
     arguments = options.parse_arguments(arg, model_args)

@@ -28,13 +28,13 @@ def report(
         Path | None,
         typer.Option(
             metavar="DIR_OR_FILE",
-            help="A directory that subpath finetune wrote (its cut and its accuracy are shown), or "
-            "a file of weights, which must fit the network.",
+            help="A run of subpath finetune (its plan and accuracies are used), or a file of "
+            "weights for the network.",
             show_default=False,
         ),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="List every skip config, also if there are many.")
+        bool, typer.Option("--all", help="List every skip config, however many there are.")
     ] = False,
     input_size: options.InputSize = None,
     input_: options.Input = None,
@@ -56,7 +56,7 @@ def report(
     save: Annotated[
         bool,
         typer.Option(
-            "--save", help="Keep the figures in the run's directory, for model.choose and plots."
+            "--save", help="Save the results in the run's directory, for model.choose and plots."
         ),
     ] = False,
     html: Annotated[

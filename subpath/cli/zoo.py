@@ -1,4 +1,4 @@
-"""``subpath zoo``: convert every network of a library, and check each."""
+"""``subpath zoo``: convert and check every network of a library."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def zoo(
         str,
         typer.Option(
             metavar="NAME|all",
-            help="Whose networks: timm, torchvision, transformers, diffusers, ... (another name "
-            "lists them), or those of every library that is installed.",
+            help="timm, torchvision, transformers, diffusers, ... (an unknown name lists them), or "
+            "every library that is installed.",
         ),
     ] = "timm",
     filter_: Annotated[
@@ -32,7 +32,7 @@ def zoo(
         typer.Option(
             "--filter",
             metavar="PATTERN",
-            help="Only networks whose name matches, as 'resnet*'; can be repeated.",
+            help="Only networks whose names match, for example 'resnet*'; can be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -40,7 +40,8 @@ def zoo(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Only networks of one family: the file that defines them, as swin_transformer.",
+            help="Only networks of one family: the module that defines them, for example "
+            "swin_transformer.",
             show_default=False,
         ),
     ] = None,
@@ -48,44 +49,43 @@ def zoo(
         bool,
         typer.Option(
             "--parity",
-            help="Also compare numbers, for the smallest of the networks in each family.",
+            help="Also compare outputs and gradients, for the smallest network of each family.",
         ),
     ] = False,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=1, help="How many networks at the same time.")
+        int, typer.Option(metavar="N", min=1, help="Number of networks examined in parallel.")
     ] = os.cpu_count() or 1,
     seconds: Annotated[
-        float, typer.Option(metavar="S", min=1, help="Time limit for each network.")
+        float, typer.Option(metavar="S", min=1, help="Time limit per network.")
     ] = 600,
     memory: Annotated[
-        float, typer.Option(metavar="GIB", min=0.5, help="Memory limit for each network.")
+        float, typer.Option(metavar="GIB", min=0.5, help="Memory limit per network.")
     ] = 10,
     results: Annotated[
         Path,
         typer.Option(
             metavar="FILE.jsonl",
-            help="Where a record of each network is kept; what is there is not done again.",
+            help="Where the results are kept; networks that it holds are not examined again.",
         ),
     ] = Path("runs/zoo.jsonl"),
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Forget what is known of these networks.")
+        bool, typer.Option("--fresh", help="Discard earlier results of the chosen networks.")
     ] = False,
     table: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.md",
-            help="Write a page about all that is in the file of results.",
+            help="Write a page with all results in the file.",
             show_default=False,
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Convert every network of a library, and check each.
+    """Convert and check every network of a library.
 
     Networks of timm and torchvision are made in full size, without weights; those of other
-    libraries small, with random weights. Nothing is downloaded. An interrupted sweep goes on when
-    the same command is given again. The exit status is 1 if a network fails or a check does not
-    hold.
+    libraries are small, with random weights. Nothing is downloaded. To continue an interrupted
+    sweep, run the same command again. The exit status is 1 if a network or a check fails.
     """
     with only_results_on_stdout():
         from ..sweep.pool import Limits  # torch and timm take a second: not for --help

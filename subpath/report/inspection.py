@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, A
             for number, stage in enumerate(plan.stages)
         ],
         "twin_norms": len(plan.twin_norms),
+        "patches": [asdict(patch) for patch in plan.patches],
         "run": plan.run,
         "why": plan.why,
         "opaque": [{"path": item.path, "reason": item.reason} for item in plan.opaque],

@@ -36,13 +36,9 @@ def sensitivity_view(model: str, found: Sensitivity) -> RenderableType:
             _number(block.cosine, "+.3f"),
             _bar(block.added_loss, largest),
         )
-    title = Text.assemble(
-        (model, "bold"), f": loss {found.loss:.4f} on {many(found.samples, 'input')}"
-    )
-    key = Text(
-        "Below 0, F.dL/dh says that a block refines: its branch goes down the gradient of the loss.",
-        "dim",
-    )
+    told = f": loss {found.loss:.4f} on {many(found.samples, 'input')}"
+    title = Text.assemble((model, "bold"), told)
+    key = Text("F.dL/dh below 0: the block refines, its branch goes down the gradient.", "dim")
     return Group(title, table, key)
 
 

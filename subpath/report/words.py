@@ -24,7 +24,24 @@ def title(model: str, shapes: InputShapes, plan: Plan) -> Text:
     text = Text.assemble((model, "bold"), f"\n{shapes_in_words(shapes)}{end}")
     text.append(f"{many(stages, 'stage')}, {2**stages} skip configs, ")
     text.append(many(len(plan.twin_norms), "twin norm"))
+    if plan.patches:
+        text.append(f", {many(len(plan.patches), 'patch', 'patches')}")
     return text
+
+
+METRICS = {"top1": ("top-1", "%"), "miou": ("mIoU", "%"), "map": ("mAP", "%")}
+
+
+def metric_title(name: str) -> str:
+    """The head of a metric's column: ``mIoU, %``."""
+    said, unit = METRICS.get(name, (name, ""))
+    return f"{said}, {unit}" if unit else said
+
+
+def metric_value(name: str, value: float) -> str:
+    """A metric with its unit: ``89.61 %``, ``7.26 perplexity``."""
+    _, unit = METRICS.get(name, (name, ""))
+    return f"{value:.2f} {unit or name}"
 
 
 def config_name(skip: str, grey: bool = False) -> Text:
@@ -64,9 +81,9 @@ def times(shape: Sequence[int]) -> str:
     return "x".join(str(n) for n in shape)
 
 
-def many(count: int, word: str) -> str:
-    """``1 block``, ``2 blocks``."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def many(count: int, word: str, words: str | None = None) -> str:
+    """``1 block``, ``2 blocks``; ``words`` is a plural of another form."""
+    return f"{count} {word if count == 1 else words or f'{word}s'}"
 
 
 def percent(share: float) -> str:

@@ -6,21 +6,31 @@
 
 What the network sees in two photographs that scikit-learn ships tells whether the weights are in
 their places. Then, for each seed, by recipes/fashion-lite0.yaml with fewer images: the original
-learns Fashion-MNIST; it is converted, and skipped naively; and it is fine-tuned with two passes a
-step. Accuracies are of the first so many held-back images, for the configs from the super-net to
-the base-net, one stage after the other.
+learns Fashion-MNIST; it is converted, and skipped naively; patches are fitted; they and the twins
+are trained for a tenth of the original's training cost, everything else frozen; and, from the
+original again, it is fine-tuned with two passes a step. Accuracies are of the first so many held-
+back images, for the configs from the super-net to the base-net, one stage after the other.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import timm
 import torch
-from fashion import RECIPES, some, train_phase, train_together
+from fashion import (
+    RECIPES,
+    fit_to,
+    some,
+    train_frozen,
+    train_phase,
+    train_together,
+    with_labels,
+)
 from PIL import Image
 from safetensors.torch import save_file
 from timm.data import ImageNetInfo, create_transform
@@ -28,12 +38,13 @@ from torch import Tensor
 
 from subpath.finetune import read_recipe
 from subpath.finetune.accuracy import accuracies
-from subpath.finetune.data import _Part, image_format, open_data
-from subpath.finetune.network import architecture, make_network
+from subpath.finetune.data import _Part, open_data
+from subpath.finetune.network import make_network
 from subpath.finetune.observer import Silent
 from subpath.finetune.processes import start_processes
 from subpath.finetune.scene import Scene, converted
 from subpath.finetune.seeds import set_seeds
+from subpath.finetune.tasks.classification import ImageClassification
 
 
 def main() -> None:
@@ -44,6 +55,7 @@ def main() -> None:
     parser.add_argument("--held-back", type=int, default=2500, help="to measure accuracy on")
     parser.add_argument("--weights", type=Path, default=Path("runs/lite0.safetensors"))
     parser.add_argument("--write", type=Path, help="write the weights there, and do nothing else")
+    parser.add_argument("--lr", type=float, help="of the frozen fine-tune")
     parser.add_argument("--set", nargs="*", default=[], help="key=value, instead of the recipe's")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -93,12 +105,12 @@ def one_seed(seed: int, options: argparse.Namespace) -> None:
     whole = open_data(recipe.data, seed)
     held_back = _Part(whole.held_back, range(options.held_back))
     split = replace(some(whole, options.images), held_back=held_back)
-    made = architecture(recipe, split.num_classes)
+    task = ImageClassification(recipe.data, split)
+    made = task.architecture(recipe)
     set_seeds(seed)
     network = make_network(recipe, made)
-    form = image_format(recipe.data, network)
     processes = start_processes("cpu", "fp32")
-    scene = Scene(recipe, Path(), processes, split, form, made, Silent())
+    scene = Scene(recipe, Path(), processes, task.fitted(network), made, Silent())
     assert recipe.train is not None
     start = time.perf_counter()
     model = converted(train_phase(network, scene, recipe.train), scene)
@@ -112,8 +124,15 @@ def one_seed(seed: int, options: argparse.Namespace) -> None:
         print(f"seed {seed}, {what} ({seconds:.0f} s): {told}", flush=True)
 
     show("the original, skipped naively", learned - start)
+    original = copy.deepcopy(model)
     start = time.perf_counter()
-    model = train_together(model, scene, recipe.finetune)
+    fit_to(model, scene, patches=True)
+    show("with patches", time.perf_counter() - start)
+    start = time.perf_counter()
+    model = train_frozen(model, with_labels(scene), recipe.train.epochs, 0.1, options)
+    show("the same, trained at a tenth with the original frozen", time.perf_counter() - start)
+    start = time.perf_counter()
+    model = train_together(original, scene, recipe.finetune)
     show("after the fine-tune", time.perf_counter() - start)
 
 

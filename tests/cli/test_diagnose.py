@@ -6,20 +6,19 @@ import json
 
 import pytest
 
-from commands import run
+from commands import Command
 
 RECIPE = "quickstart"
 
 
-@pytest.fixture(scope="module")
-def arguments() -> list[str]:
-    return ["diagnose", RECIPE, "--images", "64"]
+ARGUMENTS = ("diagnose", RECIPE, "--images", 64)
 
 
-def test_the_document(arguments, tmp_path):
+def test_the_document(command: Command, tmp_path):
     picture = tmp_path / "blocks.svg"
-    result = run(*arguments, "--json", "--max-macs", "0.95", "--output", str(picture))
-    document = json.loads(result.stdout)
+    result = command(*ARGUMENTS, "--json", "--max-macs", 0.95, "--output", picture)
+    assert result.status == 0, result.err
+    document = json.loads(result.out)
     assert document["samples"] == 64
     names = [block["name"] for block in document["blocks"]]
     assert set(document["least_hurt"]) <= set(names)
@@ -30,18 +29,17 @@ def test_the_document(arguments, tmp_path):
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-def test_the_table(arguments, columns, monkeypatch):
+def test_the_table(command: Command, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
-    result = run(*arguments)
-    assert "added loss" in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= columns
+    result = command(*ARGUMENTS)
+    assert "added loss" in result.out
+    assert max(map(len, result.out.splitlines())) <= columns
 
 
-def test_wrong_input(arguments):
-    result = run("diagnose", "no-such-recipe", check=False)
-    assert result.returncode == 2
-    assert "expected" in result.stderr
-    assert "Traceback" not in result.stderr
-    result = run(*arguments, "--max-macs", "0.01", check=False)
-    assert result.returncode == 2
-    assert "expected at least" in result.stderr
+def test_wrong_input(command: Command):
+    result = command("diagnose", "no-such-recipe")
+    assert result.status == 2
+    assert "expected" in result.err
+    result = command(*ARGUMENTS, "--max-macs", 0.01)
+    assert result.status == 2
+    assert "expected at least" in result.err
