@@ -270,7 +270,7 @@ def run(arguments: argparse.Namespace) -> None:
                 print(name, seed, what, ends, f"{record['seconds']} s", flush=True)
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(SHORT_LR))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -281,7 +281,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="train on so many images alone")
     parser.add_argument("--set", nargs="*", default=[], help="key=value, instead of the recipe's")
     parser.add_argument("--lr", type=float, help="of the short fine-tune")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    arguments = parser().parse_args()
     torch.set_num_threads(1)
     run(arguments)
 
