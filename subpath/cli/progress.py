@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from torch import Tensor
 
+from ..report import metric_value
+
 TITLES = {
     "train": "training",
     "finetune": "fine-tuning",
@@ -78,9 +80,14 @@ class ProgressBars:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Print one line about the epoch above the bar."""
         assert self._progress is not None
-        top1 = "  ".join(f"{name} {value:.2f} %" for name, value in record["top1"].items())
+        told = "  ".join(
+            f"{which} {metric_value(metric, value)}"
+            for metric, values in record.items()
+            if isinstance(values, Mapping)
+            for which, value in values.items()
+        )
         self._progress.console.print(
-            f"epoch {record['epoch']:3}  loss {record['loss']:.4f}  {top1}", style="dim"
+            f"epoch {record['epoch']:3}  loss {record['loss']:.4f}  {told}", style="dim"
         )
 
     def end(self) -> None:

@@ -93,7 +93,9 @@ def _accuracies(path: Path) -> dict[str, float]:
         return {}
     try:
         entries = checkpoint.read_json(path)["skip"]
-        return {str(skip): float(entry["top1"]) for skip, entry in entries.items()}
+        return {
+            str(skip): float(entry["top1"]) for skip, entry in entries.items() if "top1" in entry
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"got a file {path} that cannot be read ({type(error).__name__}: {error}); expected "

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_summary(summary: Summary, directory: Path, json: bool) -> None:
-    """Print accuracy and GMACs of each skip config."""
+    """Print metrics and GMACs of each skip config."""
     if json:
         show_json(summary.to_dict())
         return
@@ -23,7 +23,13 @@ def show_summary(summary: Summary, directory: Path, json: bool) -> None:
 
     full = {c.gmacs for c in summary.configs if set(c.skip) == {"F"}}
     rows = [
-        ConfigRow(c.skip, c.gmacs, ratio=c.gmacs / min(full) if full else None, top1=c.top1)
+        ConfigRow(
+            c.skip,
+            c.gmacs,
+            ratio=c.gmacs / min(full) if full else None,
+            top1=c.top1,
+            metrics={name: value for name, value in c.metrics.items() if name != "top1"},
+        )
         for c in summary.configs
     ]
     title = Text.assemble((summary.model, "bold"), f"  on validation data, from {directory}")

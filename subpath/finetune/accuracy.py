@@ -1,9 +1,8 @@
-"""Accuracy on held-back data; with several processes, each sees a share of it."""
+"""Accuracy of a classifier on held-back data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,19 +10,38 @@ from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
 from .loader import Batches
-from .observer import Observer, Silent
+from .measuring import measured, metrics_of
+from .observer import Observer
 from .processes import Processes
 
 
-@torch.no_grad()
+class TopOne:
+    """The share of inputs whose class is told right, in percent; of several heads the first."""
+
+    def __init__(self) -> None:
+        self._counts: Tensor | None = None
+
+    def update(self, output: Any, targets: Tensor) -> None:
+        """Count a batch."""
+        logits: Tensor = output[0] if isinstance(output, (tuple, list)) else output
+        right = (logits.argmax(dim=1) == targets).sum()
+        counts = torch.stack([right, right.new_tensor(len(targets))])
+        self._counts = counts if self._counts is None else self._counts + counts
+
+    def result(self, processes: Processes) -> dict[str, float]:
+        """``top1``."""
+        counts = self._counts
+        if counts is None:
+            counts = torch.zeros(2, dtype=torch.int64, device=processes.device)
+        correct, seen = processes.total(counts).tolist()
+        return {"top1": 100 * correct / seen}
+
+
 def accuracy(model: nn.Module, batches: Batches, processes: Processes) -> float:
     """Top-1 accuracy of an ordinary network, in percent; it is put in eval mode."""
-    model.eval()
-    (percent,) = _percent([model], batches, processes, Silent())
-    return percent
+    return measured(model, batches, processes, TopOne)["top1"]
 
 
-@torch.no_grad()
 def accuracies(
     model: AdaptiveModel,
     batches: Batches,
@@ -36,30 +54,5 @@ def accuracies(
 
     The model is put in eval mode. ``calibrated`` are sub-networks that run in its place.
     """
-    model.eval()
-    runs = [(calibrated or {}).get(skip, partial(model, skip=skip)) for skip in skips]
-    percents = _percent(runs, batches, processes, observer or Silent())
-    return {str(skip): percent for skip, percent in zip(skips, percents, strict=True)}
-
-
-def _percent(
-    runs: Sequence[Callable[[Tensor], Any]],
-    batches: Batches,
-    processes: Processes,
-    observer: Observer,
-) -> list[float]:
-    """The share of images that each of ``runs`` gets right, over the shares of all processes."""
-    counts = torch.zeros(len(runs) + 1, dtype=torch.int64, device=processes.device)
-    for images, targets in batches:
-        images, targets = images.to(processes.device), targets.to(processes.device)
-        with processes.autocast():
-            right = [_correct(run(images), targets) for run in runs]
-        counts += torch.stack([*right, counts.new_tensor(len(targets))])
-        observer.batch(None, None)
-    *correct, images_seen = processes.total(counts).tolist()
-    return [100 * right / images_seen for right in correct]
-
-
-def _correct(output: Any, targets: Tensor) -> Tensor:
-    logits: Tensor = output[0] if isinstance(output, (tuple, list)) else output
-    return (logits.argmax(dim=1) == targets).sum()
+    found = metrics_of(model, batches, processes, skips, TopOne, observer, calibrated)
+    return {skip: metrics["top1"] for skip, metrics in found.items()}

@@ -10,14 +10,14 @@ from timm.data import Mixup
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..distill import logits_loss
+from ..distill import Classes, Outputs
 from .phase import PhaseSection
 from .processes import Processes
 from .recipe import TeacherSection
-from .student import in_single
+from .student import Read, call, in_single
 
-Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Criterion = Callable[[Tensor, Any], Tensor]
+Mix = Callable[[Any, Any], tuple[Any, Any]]
+Criterion = Callable[[Any, Any], Tensor]
 
 
 def make_mix(phase: PhaseSection, num_classes: int) -> Mix:
@@ -45,29 +45,34 @@ def make_criterion(phase: PhaseSection) -> Criterion:
     return criterion
 
 
-def with_teacher(criterion: Criterion, section: TeacherSection) -> Criterion:
+def with_teacher(
+    criterion: Criterion, section: TeacherSection, outputs: Outputs | None = None
+) -> Criterion:
     """``(1 - weight) * criterion + weight * T^2 KL(y_teacher || y)``.
 
-    The second argument of the result is a pair: the targets, and the teacher's logits.
+    The second argument of the result is a pair: the targets, and the teacher's logits. ``outputs``
+    tells how both are compared.
     """
+    compared = outputs or Outputs({"": Classes()})
 
-    def taught(output: Tensor, targets: tuple[Any, Tensor]) -> Tensor:
+    def taught(output: Any, targets: tuple[Any, Any]) -> Tensor:
         labels, y_teacher = targets
-        distillation = logits_loss(output, y_teacher, section.temperature)
+        distillation = compared.loss(output, y_teacher, section.temperature)
         return (1 - section.weight) * criterion(output, labels) + section.weight * distillation
 
     return taught
 
 
-def make_teacher(network: nn.Module, processes: Processes) -> Callable[[Tensor], Tensor]:
+def make_teacher(
+    network: nn.Module, processes: Processes, read: Read = in_single
+) -> Callable[[Any], Any]:
     """A trained network that only tells its logits."""
     network.to(processes.device).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def teacher(images: Tensor) -> Tensor:
+    def teacher(inputs: Any) -> Any:
         with processes.autocast():
-            output = network(images)
-        logits: Tensor = in_single(output)
-        return logits
+            output = call(network, inputs)
+        return read(output)
 
     return teacher

@@ -9,26 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..distill import two_pass_step
+from ..distill import Outputs, two_pass_step
+from ..distill.step import task_loss
 from ..skip import SkipConfig, skip_configs
 from .criterion import Criterion, Mix, with_teacher
-from .loader import TrainingBatches
+from .loader import SeededBatches, to_device
 from .observer import Observer
 from .recipe import DistillSection
 from .seeds import Use, seed_of, set_seeds
-from .student import Student, in_single
+from .student import Read, Student, call, in_single
 from .tally import EpochLosses, Tally
 from .updates import Updates
 
 # On an accelerator, losses are looked at every so many updates: looking waits for the device.
 LOOK_EVERY = 50
 
-Learn = Callable[[Tensor, Tensor, float, int], Mapping[str, Tensor]]
+Learn = Callable[[Any, Any, float, int], Mapping[str, Tensor]]
 
 
 @dataclass
@@ -37,18 +39,18 @@ class Training:
 
     Attributes:
         name: ``train`` or ``finetune``.
-        batches: the training images.
-        mix: mixup and cutmix.
-        learn: adds the gradients of a batch, ``learn(images, targets, weight, seed)``, and gives
+        batches: the training data.
+        mix: what is done to a batch as a whole.
+        learn: adds the gradients of a batch, ``learn(inputs, targets, weight, seed)``, and gives
             back its losses.
         updates: what changes the weights.
         accumulate: batches for one update.
         seeds: of the run and the phase.
-        memory_format: of the images.
+        memory_format: of pictures.
     """
 
     name: str
-    batches: TrainingBatches
+    batches: SeededBatches
     mix: Mix
     learn: Learn
     updates: Updates
@@ -61,11 +63,10 @@ class Training:
         """Updates in an epoch; batches left over are not used."""
         return len(self.batches) // self.accumulate
 
-    def place(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def place(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """A batch on the device."""
         device = self.updates.processes.device
-        images = images.to(device, non_blocking=True, memory_format=self.memory_format)
-        return images, targets.to(device, non_blocking=True)
+        return to_device(inputs, device, self.memory_format), to_device(targets, device)
 
 
 def train_epoch(
@@ -99,13 +100,13 @@ def train_epoch(
     for number in range(first + 1, training.updates_per_epoch + 1):
         updates.optimiser.zero_grad()
         for _ in range(training.accumulate):
-            images, targets = training.place(*next(batches))
+            inputs, targets = training.place(*next(batches))
             place = (*training.seeds, epoch, tally.batches)
             set_seeds(seed_of(Use.STEP, *place, processes.rank))
-            images, targets = training.mix(images, targets)
+            inputs, targets = training.mix(inputs, targets)
             config_seed = seed_of(Use.CONFIG, *place)  # the same on all processes
-            losses = training.learn(images, targets, 1 / training.accumulate, config_seed)
-            tally.add(losses, len(images))
+            losses = training.learn(inputs, targets, 1 / training.accumulate, config_seed)
+            tally.add(losses, size_of(inputs))
         observer.batch(losses["loss"], updates.learning_rate)
         updates.step()
         saving = save is not None and save_every is not None and number % save_every == 0
@@ -116,14 +117,22 @@ def train_epoch(
     return tally.means(processes)
 
 
-def task_learner(network: nn.Module, updates: Updates, criterion: Criterion) -> Learn:
-    """The plain step that trains the original network."""
+def size_of(inputs: Any) -> int:
+    """How many samples a batch has."""
+    while isinstance(inputs, (Mapping, tuple)):
+        inputs = next(iter(inputs.values() if isinstance(inputs, Mapping) else inputs))
+    return len(inputs)
 
-    def learn(images: Tensor, targets: Tensor, weight: float, seed: int) -> dict[str, Tensor]:
+
+def task_learner(
+    network: nn.Module, updates: Updates, criterion: Criterion, read: Read = in_single
+) -> Learn:
+    """The plain step that trains the original network; ``read`` prepares its output."""
+
+    def learn(inputs: Any, targets: Any, weight: float, seed: int) -> dict[str, Tensor]:
         with updates.processes.autocast():
-            output = network(images)
-        heads = in_single(output if isinstance(output, (tuple, list)) else (output,))
-        loss = torch.stack([criterion(head, targets) for head in heads]).mean()
+            output = call(network, inputs)
+        loss = task_loss(read(output), targets, criterion)
         updates.processes.backward(weight * loss)
         return {"loss": loss.detach(), "task": loss.detach()}
 
@@ -135,17 +144,18 @@ def distillation_learner(
     updates: Updates,
     criterion: Criterion,
     section: DistillSection,
-    teacher: Callable[[Tensor], Tensor] | None = None,
+    teacher: Callable[[Any], Any] | None = None,
+    outputs: Outputs | None = None,
 ) -> Learn:
     """The two passes of the method (Kang and Lee, section 3.2, algorithm 1)."""
     if section.teacher is not None:
-        criterion = with_teacher(criterion, section.teacher)
+        criterion = with_teacher(criterion, section.teacher, outputs)
 
-    def learn(images: Tensor, targets: Tensor, weight: float, seed: int) -> dict[str, Tensor]:
+    def learn(inputs: Any, targets: Any, weight: float, seed: int) -> dict[str, Tensor]:
         losses = two_pass_step(
             student,
-            images,
-            targets if teacher is None else (targets, teacher(images)),
+            inputs,
+            targets if teacher is None else (targets, teacher(inputs)),
             criterion,
             alpha=section.alpha,
             temperature=section.temperature,
@@ -154,6 +164,7 @@ def distillation_learner(
             stages=section.stages,
             base_task=section.base_task,
             further=random_config(len(student.stages), seed) if section.random_pass else (),
+            outputs=outputs,
             weight=weight * section.whole,
             backward=updates.processes.backward,
         )

@@ -1,4 +1,4 @@
-"""Accuracy and multiply-adds of the configs of a run."""
+"""Metrics and multiply-adds of the configs of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from .. import checkpoint
@@ -14,16 +13,15 @@ from ..adaptive.model import AdaptiveModel
 from ..calibrate import calibrate
 from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
-from .accuracy import accuracies
-from .data import image_format, open_data
 from .directory import RECIPE
-from .loader import Batches, still_batches
-from .network import architecture
+from .loader import Batches
+from .measuring import metrics_of
 from .observer import Observer, Silent
 from .processes import start_processes
 from .read import read_recipe
 from .results import ConfigResult, Summary
 from .scene import Scene, threads
+from .tasks import open_task
 
 
 def evaluate(
@@ -51,13 +49,14 @@ def evaluate(
         SkipConfigError: the network has no such config.
     """
     folder = Path(directory)
-    adaptive = checkpoint.load(folder, model)
+    checkpoint.read_description(folder)  # fails, if it must, before any data is opened
     recipe = read_recipe(folder / RECIPE)
+    task = open_task(recipe)
+    adaptive = checkpoint.load(folder, model, example_input=task.example_to_load())
+    task = task.fitted(adaptive)
     processes = start_processes(recipe.device, recipe.precision)
-    split = open_data(recipe.data, recipe.seed)
-    form = image_format(recipe.data, adaptive)
-    made = architecture(recipe, split.num_classes)
-    scene = Scene(recipe, folder, processes, split, form, made, observer or Silent())
+    made = task.architecture(recipe)
+    scene = Scene(recipe, folder, processes, task, made, observer or Silent())
     with threads(recipe.threads):
         return summarise(adaptive.to(processes.device), skips, scene, calibrate_batches)
 
@@ -65,7 +64,7 @@ def evaluate(
 def summarise(
     model: AdaptiveModel, skips: Sequence[str] | None, scene: Scene, calibrate_batches: int = 0
 ) -> Summary:
-    """Accuracy and GMACs of some configs; by default all, or the useful ones of many."""
+    """Metrics and GMACs of some configs; by default all, or the useful ones of many."""
     stages = len(model.stages)
     chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
     between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
@@ -74,20 +73,28 @@ def summarise(
     together = scene.recipe.finetune.batch_size * scene.processes.count
     scene.observer.begin("evaluate", 1, len(held_back), together, 0)
     try:
-        top1 = accuracies(model, held_back, scene.processes, chosen, scene.observer, calibrated)
+        metrics = metrics_of(
+            model,
+            held_back,
+            scene.processes,
+            chosen,
+            scene.task.measure,
+            scene.observer,
+            calibrated,
+            scene.task.read,
+        )
     finally:
         scene.observer.end()
-    counts = count_macs(model, torch.zeros(1, *scene.form.size), skips=chosen)
-    results = tuple(ConfigResult(skip, top1[skip], counts[skip].gmacs) for skip in chosen)
+    counts = count_macs(model, scene.task.example(1), skips=chosen)
+    results = tuple(ConfigResult(skip, metrics[skip], counts[skip].gmacs) for skip in chosen)
     return Summary(scene.recipe.model.name, results)
 
 
 def _calibrated(
     model: AdaptiveModel, skips: Sequence[str], scene: Scene, batches: int
 ) -> dict[str, nn.Module]:
-    recipe = scene.recipe
-    images, batch_size = scene.split.train, recipe.finetune.batch_size
-    still = still_batches(images, scene.form, batch_size, batches, recipe.seed, scene.place)
+    recipe, batch_size = scene.recipe, scene.recipe.finetune.batch_size
+    still = scene.task.still_batches(batch_size, batches, recipe.seed, scene.place)
     scene.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
     try:
         return {skip: calibrate(model, _watched(still, scene.observer), skip) for skip in skips}

@@ -1,8 +1,8 @@
-"""Batches: which images come when, augmented how, on which process."""
+"""Batches: which samples come when, augmented how, on which process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -20,11 +20,14 @@ from .data import ImageFormat, Images
 from .recipe import AugmentSection
 from .seeds import Use, seed_of, set_seeds
 
+Data = Dataset[Any]
+Collate = Callable[[list[Any]], Any]
+
 
 class Batches(Protocol):
-    """Batches of images ``(B, C, H, W)`` and labels ``(B,)``."""
+    """Batches: pairs of inputs and targets."""
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __iter__(self) -> Iterator[tuple[Any, Any]]: ...
 
     def __len__(self) -> int: ...
 
@@ -46,12 +49,61 @@ class Place:
     pinned: bool = False
 
 
-class TrainingBatches:
-    """Shuffled, augmented batches of any epoch, from any batch on.
+class SeededBatches:
+    """Shuffled batches of any epoch, from any batch on.
 
-    The order of an epoch and the augmentation of a batch depend on the seed and on the numbers of
+    The order of an epoch and what is drawn for a batch depend on the seed and on the numbers of
     epoch, batch and process alone. A last incomplete batch is left out.
     """
+
+    def __init__(
+        self,
+        data: Data,
+        batch_size: int,
+        seeds: tuple[int, ...],
+        place: Place = Place(),
+        *,
+        repeats: int = 1,
+        collate: Collate = default_collate,
+    ) -> None:
+        """Prepare to load.
+
+        Args:
+            data: pairs of an input and its target.
+            batch_size: pairs in a batch of one process.
+            seeds: of the run, and of what tells this use of the data from others.
+            place: where the batches go.
+            repeats: how often a pair comes among the batches of one step.
+            collate: makes one batch of a list of pairs.
+
+        Raises:
+            DataError: there are fewer pairs than one batch of each process.
+        """
+        self._order = _Order(data, batch_size, repeats, seeds, place)
+        if len(self) == 0:
+            each = f" for each of {place.count} processes" if place.count > 1 else ""
+            raise DataError(
+                f"got {len(data)} training {self.kind} for batches of {batch_size}{each}; "  # type: ignore[arg-type]
+                "expected at least one full batch. Lower batch_size"
+            )
+        self._loader = _loader(_Seeded(data), place, batch_sampler=self._order, collate_fn=collate)
+
+    kind = "samples"
+
+    def __len__(self) -> int:
+        """Batches in an epoch, on each process."""
+        return self._order.batches
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
+        """The batches of epoch ``number`` (from 0), from batch ``start`` on."""
+        self._order.number, self._order.start = number, start
+        return iter(self._loader)
+
+
+class TrainingBatches(SeededBatches):
+    """Shuffled, augmented batches of images."""
+
+    kind = "images"
 
     def __init__(
         self,
@@ -76,23 +128,7 @@ class TrainingBatches:
             DataError: there are fewer images than one batch of each process.
         """
         _set_transform(images, form, _training_transform(form, augment))
-        self._order = _Order(images, batch_size, augment.repeats, seeds, place)
-        if len(self) == 0:
-            each = f" for each of {place.count} processes" if place.count > 1 else ""
-            raise DataError(
-                f"got {len(images)} training images for batches of {batch_size}{each}; "  # type: ignore[arg-type]
-                "expected at least one full batch. Lower batch_size"
-            )
-        self._loader = _loader(_Seeded(images), place, batch_sampler=self._order)
-
-    def __len__(self) -> int:
-        """Batches in an epoch, on each process."""
-        return self._order.batches
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of epoch ``number`` (from 0), from batch ``start`` on."""
-        self._order.number, self._order.start = number, start
-        return iter(self._loader)
+        super().__init__(images, batch_size, seeds, place, repeats=augment.repeats)
 
 
 def held_back_batches(
@@ -106,8 +142,15 @@ def held_back_batches(
     Every image is in the share of one process; the shares may differ by one image.
     """
     _set_transform(images, form, _still_transform(form))
-    share = range(place.rank, len(images), place.count)  # type: ignore[arg-type]
-    return _loader(images, place, sampler=share, batch_size=batch_size)
+    return in_order(images, batch_size, place)
+
+
+def in_order(
+    data: Data, batch_size: int, place: Place = Place(), collate: Collate = default_collate
+) -> Batches:
+    """This process's share of the data, in order."""
+    share = range(place.rank, len(data), place.count)  # type: ignore[arg-type]
+    return _loader(data, place, sampler=share, batch_size=batch_size, collate_fn=collate)
 
 
 def still_batches(
@@ -124,27 +167,62 @@ def still_batches(
         DataError: there are fewer images than one batch.
     """
     _set_transform(images, form, _still_transform(form))
-    number = len(images)  # type: ignore[arg-type]
+    return drawn(images, batch_size, count, seed, place)
+
+
+def drawn(
+    data: Data,
+    batch_size: int,
+    count: int,
+    seed: int,
+    place: Place = Place(),
+    collate: Collate = default_collate,
+) -> Batches:
+    """``count`` batches drawn at random, the same on every process.
+
+    Raises:
+        DataError: there is less than one batch.
+    """
+    number = len(data)  # type: ignore[arg-type]
     if number < batch_size:
-        raise DataError(f"got {number} images for a batch of {batch_size}; lower batch_size")
+        raise DataError(f"got {number} samples for a batch of {batch_size}; lower batch_size")
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(number, generator=generator)[: count * batch_size].tolist()
-    return _loader(images, place, sampler=drawn, batch_size=batch_size, drop_last=True)
+    chosen = torch.randperm(number, generator=generator)[: count * batch_size].tolist()
+    return _loader(
+        data, place, sampler=chosen, batch_size=batch_size, drop_last=True, collate_fn=collate
+    )
+
+
+def to_device(
+    value: Any,
+    device: torch.device,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Any:
+    """The tensors of a batch on a device; pictures (four dimensions) in a memory format."""
+    if isinstance(value, Tensor):
+        if value.dim() != 4:
+            memory_format = torch.preserve_format
+        return value.to(device, non_blocking=True, memory_format=memory_format)
+    if isinstance(value, Mapping):
+        return {key: to_device(part, device, memory_format) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(to_device(part, device, memory_format) for part in value)
+    return value
 
 
 class _Order(Sampler[tuple[int, list[int]]]):
-    """For each batch of an epoch the seed of its augmentation, and the numbers of its images."""
+    """For each batch of an epoch the seed of its augmentation, and the numbers of its samples."""
 
     def __init__(
-        self, images: Images, batch_size: int, repeats: int, seeds: tuple[int, ...], place: Place
+        self, data: Data, batch_size: int, repeats: int, seeds: tuple[int, ...], place: Place
     ) -> None:
         replicas: Any = {"num_replicas": place.count, "rank": place.rank, "shuffle": True}
         if repeats > 1:
             self._sampler: Any = RepeatAugSampler(
-                images, num_repeats=repeats, selected_round=0, **replicas
+                data, num_repeats=repeats, selected_round=0, **replicas
             )
         else:
-            self._sampler = DistributedSampler(images, **replicas)
+            self._sampler = DistributedSampler(data, **replicas)
         self._batch_size, self._seeds, self._rank = batch_size, seeds, place.rank
         self.number = self.start = 0
         self.batches = len(self._sampler) // batch_size
@@ -155,35 +233,34 @@ class _Order(Sampler[tuple[int, list[int]]]):
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         epoch = (*self._seeds, self.number)
         self._sampler.set_epoch(seed_of(Use.ORDER, *epoch))
-        images = list(self._sampler)
+        samples = list(self._sampler)
         for batch in range(self.start, self.batches):
             first = batch * self._batch_size
             seed = seed_of(Use.AUGMENT, *epoch, batch, self._rank)
-            yield seed, images[first : first + self._batch_size]
+            yield seed, samples[first : first + self._batch_size]
 
 
-class _Seeded(Dataset[tuple[Any, int]]):
-    """Images that are augmented with the seed of their batch."""
+class _Seeded(Dataset[tuple[Any, Any]]):
+    """Samples that are augmented with the seed of their batch."""
 
-    def __init__(self, images: Images) -> None:
-        self._images = images
+    def __init__(self, data: Data) -> None:
+        self._data = data
 
     def __len__(self) -> int:
-        return len(self._images)  # type: ignore[arg-type]
+        return len(self._data)  # type: ignore[arg-type]
 
-    def __getitems__(self, batch: tuple[int, list[int]]) -> list[tuple[Any, int]]:
+    def __getitems__(self, batch: tuple[int, list[int]]) -> list[tuple[Any, Any]]:
         seed, numbers = batch
         set_seeds(seed)
-        return [self._images[number] for number in numbers]
+        return [self._data[number] for number in numbers]
 
 
-def _loader(images: Images, place: Place, **arguments: Any) -> DataLoader[Any]:
+def _loader(data: Data, place: Place, **arguments: Any) -> DataLoader[Any]:
     return DataLoader(
-        images,
+        data,
         num_workers=place.workers,
         persistent_workers=place.workers > 0,
         pin_memory=place.pinned,
-        collate_fn=default_collate,
         **arguments,
     )
 

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from .. import recipes
 from ..errors import RecipeError
 from .recipe import Recipe
+from .tasks import TASKS, recipe_class
 
 
 def read_recipe(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
@@ -44,10 +45,12 @@ def check_recipe(data: Mapping[str, Any], source: str = "the recipe") -> Recipe:
     Raises:
         RecipeError: keys or values are wrong; all are listed.
     """
+    task = data.get("task", "image_classification")
+    kind = recipe_class(task) if task in TASKS else Recipe
     try:
-        return Recipe.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(details) for details in error.errors()]
+        problems = [_problem(details, kind) for details in error.errors()]
         raise RecipeError(
             f"got {len(problems)} problem{'s' * (len(problems) > 1)} in {source}:\n"
             + "\n".join(f"  {problem}" for problem in problems)
@@ -135,13 +138,13 @@ def _override(data: dict[str, Any], override: str) -> None:
     place[keys[-1]] = _yaml(text, f"--set {override}")
 
 
-def _problem(details: ErrorDetails) -> str:
+def _problem(details: ErrorDetails, made: type[Recipe]) -> str:
     """One line: key path, what was got, what was expected."""
     location = [part for part in details["loc"] if not _is_internal(part)]
     path = ".".join(str(part) for part in location) or "the recipe"
     kind = details["type"]
     if kind == "extra_forbidden":
-        known = _known_keys(location[:-1])
+        known = _known_keys(location[:-1], made)
         near = difflib.get_close_matches(str(location[-1]), known, 1)
         hint = f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(known)}"
         return f"{path}: unknown key{hint}"
@@ -158,8 +161,8 @@ def _is_internal(part: int | str) -> bool:
     return isinstance(part, str) and ("[" in part or "(" in part)
 
 
-def _known_keys(location: Iterable[int | str]) -> list[str]:
-    section: Any = Recipe
+def _known_keys(location: Iterable[int | str], kind: type[Recipe]) -> list[str]:
+    section: Any = kind
     for part in location:
         annotation = section.model_fields[str(part)].annotation
         inside = [annotation, *getattr(annotation, "__args__", ())]

@@ -200,6 +200,8 @@ class Recipe(Section):
 
     name: str | None = None
     """Default: the file's name. Names the output directory, ``runs/<name>``."""
+    task: str = "image_classification"
+    """What is learned; it decides what ``data`` holds."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: str = "auto"
     """``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
@@ -240,6 +242,15 @@ class Recipe(Section):
         if name is not None and (not name or set(name) & set("/\\") or name in (".", "..")):
             raise ValueError("expected a plain name that can name a directory")
         return name
+
+    @field_validator("task")
+    @classmethod
+    def _task(cls, task: str) -> str:
+        from .tasks import TASKS
+
+        if task not in TASKS:
+            raise ValueError(f"expected one of {', '.join(TASKS)}")
+        return task
 
     @field_validator("device")
     @classmethod

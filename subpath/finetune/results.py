@@ -1,7 +1,8 @@
-"""What a run found out: accuracy and multiply-adds of each skip config."""
+"""What a run found out: metrics and multiply-adds of each skip config."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,18 @@ class ConfigResult:
 
     Attributes:
         skip: the config.
-        top1: accuracy in percent.
-        gmacs: multiply-adds for one image, in 10^9 (papers print them as GFLOPs).
+        metrics: those of the task by name; ``top1`` is accuracy in percent.
+        gmacs: multiply-adds for one input, in 10^9 (papers print them as GFLOPs).
     """
 
     skip: str
-    top1: float
+    metrics: Mapping[str, float]
     gmacs: float
+
+    @property
+    def top1(self) -> float | None:
+        """Accuracy in percent, if it is one of the metrics."""
+        return self.metrics.get("top1")
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """``{"model": ..., "skip": {"FFFF": {"top1": percent, "gmacs": ...}, ...}}``."""
-        results = {c.skip: {"top1": c.top1, "gmacs": c.gmacs} for c in self.configs}
+        results = {c.skip: {**c.metrics, "gmacs": c.gmacs} for c in self.configs}
         return {"model": self.model, "skip": results}
 
     def table(self) -> MeasuredTable:
@@ -51,5 +57,8 @@ class Summary:
     def from_dict(cls, data: dict[str, Any]) -> Summary:
         """What :meth:`to_dict` gave."""
         entries = data["skip"].items()
-        configs = tuple(ConfigResult(skip, e["top1"], e["gmacs"]) for skip, e in entries)
+        configs = tuple(
+            ConfigResult(skip, {name: e[name] for name in e if name != "gmacs"}, gmacs=e["gmacs"])
+            for skip, e in entries
+        )
         return cls(data["model"], configs)

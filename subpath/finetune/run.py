@@ -15,9 +15,7 @@ from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
-from .accuracy import accuracies, accuracy
-from .criterion import make_criterion, make_teacher
-from .data import image_format, open_data
+from .criterion import make_teacher
 from .directory import (
     ADAPTER,
     BEST,
@@ -32,7 +30,8 @@ from .directory import (
 )
 from .engine import distillation_learner, task_learner
 from .evaluation import summarise
-from .network import architecture, make_network, teacher_network
+from .measuring import measured, metrics_of
+from .network import make_network, teacher_network
 from .observer import Observer, Silent
 from .phase import PhaseSection
 from .processes import start_processes
@@ -42,7 +41,8 @@ from .resume import read_checkpoint, remove_checkpoints
 from .scene import Scene, converted, fitted, make_phase, make_training, threads
 from .seeds import set_seeds
 from .student import Student
-from .training import PHASES, Keeper, run_phase
+from .tasks import open_task
+from .training import PHASES, Goodness, Keeper, Metrics, run_phase
 
 
 def finetune(
@@ -105,12 +105,11 @@ def _run(
             return done
     keeper = Keeper(folder, recipe, read_checkpoint(folder) if resume else None)
     set_seeds(recipe.seed)  # of the first weights
-    split = open_data(recipe.data, recipe.seed)
-    made = architecture(recipe, split.num_classes)
+    task = open_task(recipe)
+    made = task.architecture(recipe)
     network = make_network(recipe, made)
-    form = image_format(recipe.data, network)
     observer = observer if processes.first else Silent()
-    scene = Scene(recipe, folder, processes, split, form, made, observer)
+    scene = Scene(recipe, folder, processes, task.fitted(network), made, observer)
     model = converted(network, scene)  # fails, if it must, before anything is done
     if processes.first and resume:
         shorten_log(folder, _epochs_done(keeper))
@@ -126,9 +125,9 @@ def _run(
     summary = summarise(model, None, scene)
     model.measured = summary.table()
     if processes.first:
-        checkpoint.save(model, folder, made, form.size)
+        checkpoint.save(model, folder, made, scene.task.input_size)
         if recipe.finetune.original == "frozen":
-            checkpoint.save_adapter(model, folder / ADAPTER, made, form.size)
+            checkpoint.save_adapter(model, folder / ADAPTER, made, scene.task.input_size)
         text = json.dumps(summary.to_dict(), indent=2) + "\n"
         checkpoint.write_atomically(folder / SUMMARY, text)
         remove_checkpoints(folder)
@@ -139,11 +138,13 @@ def _train(network: nn.Module, phase: PhaseSection, scene: Scene, keeper: Keeper
     """Train the original network, before it is converted."""
     batches, updates = make_phase(network, phase, scene, PHASES.index("train"))
     compiled: Any = torch.compile(updates.model) if scene.recipe.compile else updates.model
-    learn = task_learner(compiled, updates, make_criterion(phase))
+    task = scene.task
+    learn = task_learner(compiled, updates, task.criterion(phase), task.read)
     training = make_training("train", phase, batches, learn, updates, scene)
 
-    def evaluate() -> dict[str, float]:
-        return {"original": accuracy(updates.kept, scene.held_back, scene.processes)}
+    def evaluate() -> Metrics:
+        kept, processes = updates.kept, scene.processes
+        return {"original": measured(kept, scene.held_back, processes, task.measure, task.read)}
 
     run_phase(training, phase, evaluate, keeper, scene.observer)
     network.load_state_dict(updates.kept.state_dict())
@@ -159,26 +160,30 @@ def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveMod
     batches, updates = make_phase(model, phase, scene, PHASES.index("finetune"))
     working = updates.model
     assert isinstance(working, AdaptiveModel)
-    student = Student(working.train(), scene.processes, recipe.compile, recipe.recompute)
+    task, processes = scene.task, scene.processes
+    student = Student(working.train(), processes, recipe.compile, recipe.recompute, task.read)
     section, teacher = recipe.distill.teacher, None
     if section is not None:
-        teacher = make_teacher(teacher_network(section, scene.made), scene.processes)
-    learn = distillation_learner(student, updates, make_criterion(phase), recipe.distill, teacher)
+        teacher = make_teacher(teacher_network(section, scene.made), processes, task.read)
+    criterion = task.criterion(phase)
+    learn = distillation_learner(student, updates, criterion, recipe.distill, teacher, task.outputs)
     training = make_training("finetune", phase, batches, learn, updates, scene)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
 
     kept = updates.kept
     assert isinstance(kept, AdaptiveModel)
 
-    def evaluate() -> dict[str, float]:
-        return accuracies(kept, scene.held_back, scene.processes, ends)
+    def evaluate() -> Metrics:
+        held_back = scene.held_back
+        return metrics_of(kept, held_back, processes, ends, task.measure, read=task.read)
 
     def save_best() -> None:
         if scene.processes.first:
-            checkpoint.save(kept, scene.folder / BEST, scene.made, scene.form.size)
+            checkpoint.save(kept, scene.folder / BEST, scene.made, scene.task.input_size)
 
     better = save_best if recipe.keep_best else None
-    run_phase(training, phase, evaluate, keeper, scene.observer, better)
+    goodness = Goodness(task.metric, task.rising)
+    run_phase(training, phase, evaluate, keeper, scene.observer, better, goodness)
     model.load_state_dict(kept.state_dict())
     model.freeze_original(False)
     return model

@@ -16,15 +16,14 @@ from ..checkpoint import Architecture
 from ..convert import convert
 from ..errors import RecipeError
 from ..fit import fit
-from .criterion import make_mix
-from .data import ImageFormat, Split
 from .engine import Learn, Training
-from .loader import Batches, Place, TrainingBatches, held_back_batches, still_batches
+from .loader import Batches, Place, SeededBatches
 from .network import in_sync
 from .observer import Observer
 from .phase import PhaseSection
 from .processes import Processes
 from .recipe import Recipe
+from .tasks import Task
 from .training import PHASES
 from .updates import Updates, make_updates
 
@@ -37,8 +36,7 @@ class Scene:
         recipe: of the run.
         folder: of the run.
         processes: who takes part.
-        split: training images and held-back images.
-        form: of the images.
+        task: what is learned; fitted to the network.
         made: how the original is made.
         observer: gets told about the progress.
     """
@@ -46,8 +44,7 @@ class Scene:
     recipe: Recipe
     folder: Path
     processes: Processes
-    split: Split
-    form: ImageFormat
+    task: Task
     made: Architecture
     observer: Observer
 
@@ -60,29 +57,22 @@ class Scene:
 
     @cached_property
     def held_back(self) -> Batches:
-        """This process's share of the held-back images."""
-        batch_size = self.recipe.finetune.batch_size
-        return held_back_batches(self.split.held_back, self.form, batch_size, self.place)
+        """This process's share of the held-back data."""
+        return self.task.held_back_batches(self.recipe.finetune.batch_size, self.place)
 
 
 def make_phase(
     model: nn.Module, phase: PhaseSection, scene: Scene, number: int
-) -> tuple[TrainingBatches, Updates]:
-    """The training images of a phase, and what changes the weights.
+) -> tuple[SeededBatches, Updates]:
+    """The training data of a phase, and what changes the weights.
 
     Raises:
-        DataError: there are too few images for one batch.
+        DataError: there is too little data for one batch.
         RecipeError: there are too few batches for one update, or an argument is wrong.
     """
     recipe, processes = scene.recipe, scene.processes
-    batches = TrainingBatches(
-        scene.split.train,
-        scene.form,
-        recipe.data.augment,
-        phase.batch_size,
-        (recipe.seed, number),
-        scene.place,
-    )
+    seeds = (recipe.seed, number)
+    batches = scene.task.training_batches(phase.batch_size, seeds, scene.place)
     per_epoch = len(batches) // phase.accumulate
     if per_epoch == 0:
         raise RecipeError(
@@ -100,7 +90,7 @@ def make_phase(
 def make_training(
     name: str,
     phase: PhaseSection,
-    batches: TrainingBatches,
+    batches: SeededBatches,
     learn: Learn,
     updates: Updates,
     scene: Scene,
@@ -109,7 +99,7 @@ def make_training(
     return Training(
         name,
         batches,
-        make_mix(phase, scene.split.num_classes),
+        scene.task.mix(phase),
         learn,
         updates,
         phase.accumulate,
@@ -124,7 +114,7 @@ def converted(network: nn.Module, scene: Scene) -> AdaptiveModel:
     device = next((p.device for p in network.parameters()), scene.processes.device)
     return convert(
         network,
-        torch.zeros(2, *scene.form.size, device=device),
+        scene.task.example(2).to(device),
         groups=section.groups,
         skippable=section.skippable,
         blocks=section.blocks,
@@ -138,7 +128,7 @@ def fitted(model: AdaptiveModel, scene: Scene) -> AdaptiveModel:
     if section is not None:
         count = max(1, section.images // section.batch_size)
         size, seed = section.batch_size, scene.recipe.seed
-        batches = list(still_batches(scene.split.train, scene.form, size, count, seed))
+        batches = list(scene.task.still_batches(size, count, seed, Place()))
         fit(model, batches, rank=section.rank, max_cost=section.max_cost)
     return model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,8 @@ from ..adaptive.model import AdaptiveModel
 from ..plan import StagePlan
 from .processes import Processes
 
-Run = Callable[[Tensor], tuple[Any, tuple[Tensor, ...]]]
+Run = Callable[..., tuple[Any, tuple[Tensor, ...]]]
+Read = Callable[[Any], Any]
 
 
 class Student:
@@ -24,6 +25,7 @@ class Student:
         processes: for mixed precision.
         compiled: compile each config when it is first used.
         recompute: keep stage outputs alone; compute the rest again in the backward pass.
+        read: brings an output to the form that is learned from; default: in single precision.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class Student:
         processes: Processes,
         compiled: bool = False,
         recompute: bool = False,
+        read: Read | None = None,
     ) -> None:
         self.stages: Sequence[StagePlan] = model.stages
         self._model, self._processes = model, processes
         self._compiled, self._recompute = compiled, recompute
+        self._read = read or in_single
         model.set_grad_checkpointing(recompute)
         self._runs: dict[str, Run] = {}
 
@@ -45,22 +49,29 @@ class Student:
         return self._model.original_frozen
 
     def forward_features_of_stages(
-        self, inputs: Tensor, /, *, skip: str | None = None
+        self, *args: Any, skip: str | None = None, **kwargs: Any
     ) -> tuple[Any, tuple[Tensor, ...]]:
-        """The output of a config, in single precision, and the outputs of its stages."""
+        """The output of a config, as the task reads it, and the outputs of its stages."""
         assert skip is not None
         if skip not in self._runs:
-            self._runs[skip] = self._make(skip, inputs)
+            self._runs[skip] = self._make(skip, args)
         with self._processes.autocast():
-            output, stages = self._runs[skip](inputs)
-        return in_single(output), stages
+            output, stages = self._runs[skip](*args, **kwargs)
+        return self._read(output), stages
 
-    def _make(self, skip: str, inputs: Tensor) -> Run:
+    def _make(self, skip: str, args: tuple[Any, ...]) -> Run:
         if self._compiled and not self._recompute:
-            straight = self._model.subnet(skip, example_input=inputs, features=True)
+            straight = self._model.subnet(skip, example_input=args, features=True)
             run: Run = torch.compile(straight)
             return run
         return partial(self._model.forward_features_of_stages, skip=skip)
+
+
+def call(network: Callable[..., Any], inputs: Any) -> Any:
+    """Run a network on a batch: a tensor, a tuple of all inputs, or a dict of inputs by name."""
+    if isinstance(inputs, Mapping):
+        return network(**inputs)
+    return network(*inputs) if isinstance(inputs, tuple) else network(inputs)
 
 
 def in_single(output: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,6 +22,28 @@ from .resume import write_checkpoint
 from .tally import Tally
 
 PHASES = ("train", "finetune")
+
+
+Metrics = Mapping[str, Mapping[str, float]]
+"""For each skip config, or the original, its metrics by name."""
+
+
+@dataclass(frozen=True)
+class Goodness:
+    """How the best epoch is told.
+
+    Attributes:
+        metric: whose mean over the networks counts.
+        rising: whether more of it is better.
+    """
+
+    metric: str = "top1"
+    rising: bool = True
+
+    def of(self, metrics: Metrics) -> float:
+        """The more, the better."""
+        mean = sum(found[self.metric] for found in metrics.values()) / len(metrics)
+        return mean if self.rising else -mean
 
 
 @dataclass
@@ -71,10 +94,10 @@ class Keeper:
         return self.saved is not None and PHASES.index(self.saved["phase"]) > PHASES.index(phase)
 
     def restore(self, training: Training, tally: Tally) -> tuple[int, float]:
-        """Bring a fresh training to where the checkpoint is; its epoch, and the best accuracy."""
+        """Bring a fresh training to where the checkpoint is; its epoch, and the best so far."""
         state, updates = self.saved, training.updates
         if state is None or state["phase"] != training.name:
-            return 0, 0.0
+            return 0, -math.inf
         if state["processes"] != updates.processes.count:
             raise CheckpointError(
                 f"got {updates.processes.count} processes, and a checkpoint of "
@@ -100,20 +123,22 @@ class Keeper:
 def run_phase(
     training: Training,
     phase: PhaseSection,
-    evaluate: Callable[[], Mapping[str, float]],
+    evaluate: Callable[[], Metrics],
     keeper: Keeper,
     observer: Observer,
     better: Callable[[], None] | None = None,
+    goodness: Goodness = Goodness(),
 ) -> None:
     """All epochs of a phase, one line in the log and one checkpoint for each.
 
     Args:
         training: the phase, at its start.
         phase: what the recipe says.
-        evaluate: accuracies on held-back data, in percent.
+        evaluate: metrics on held-back data.
         keeper: writes and reads checkpoints.
         observer: gets told about the progress.
-        better: called when the mean of the accuracies is the best so far.
+        better: called when an epoch is the best so far.
+        goodness: tells whether it is.
 
     Raises:
         RunError: a loss is not finite.
@@ -130,20 +155,25 @@ def run_phase(
             save = partial(keeper.save, training, epoch, tally, best)
             losses = train_epoch(training, epoch, tally, observer, save, keeper.recipe.save_every)
             average_statistics(updates.kept)
-            top1 = dict(evaluate())
+            metrics = evaluate()
             if processes.first:
                 record = {"phase": training.name, "epoch": epoch + 1, "lr": tally.rate}
-                record |= {**asdict(losses), "top1": top1}
+                record |= {**asdict(losses), **_by_name(metrics)}
                 append_to_log(keeper.folder, record)
                 observer.epoch(record)
-            mean = sum(top1.values()) / len(top1)
-            if better is not None and mean > best:
-                best = mean
+            if better is not None and goodness.of(metrics) > best:
+                best = goodness.of(metrics)
                 better()
             tally = Tally(processes.device)
             keeper.save(training, epoch + 1, tally, best)
     finally:
         observer.end()
+
+
+def _by_name(metrics: Metrics) -> dict[str, dict[str, float]]:
+    """``{"top1": {"FFFF": ..., "TTTT": ...}}``."""
+    names = dict.fromkeys(name for found in metrics.values() for name in found)
+    return {name: {which: found[name] for which, found in metrics.items()} for name in names}
 
 
 def _as_before(optimiser: torch.optim.Optimizer) -> None:

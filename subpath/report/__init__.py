@@ -13,6 +13,7 @@ from .inspection import inspect_document, inspect_view
 from .page import page
 from .sensitivity import sensitivity_document, sensitivity_view
 from .stages import stages_document, stages_view
+from .words import metric_value
 
 __all__ = [
     "REMARK",
@@ -21,6 +22,7 @@ __all__ = [
     "inspect_document",
     "inspect_view",
     "known",
+    "metric_value",
     "page",
     "remarks",
     "report_document",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -16,7 +16,7 @@ from ..choice import MeasuredConfig, MeasuredTable
 from ..measure import shapes_as_document
 from ..skip import SkipConfig
 from .latency import BEATEN, beaten, latency_view, legend
-from .words import bar, config_name, many, millions, significant, title
+from .words import bar, config_name, many, metric_title, millions, significant, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes, LatencyTable
@@ -38,6 +38,7 @@ class ConfigRow:
         ratio: share of the super-net's multiply-adds, 0 to 1.
         params: how many parameters the config uses.
         top1: top-1 accuracy in percent.
+        metrics: other metrics by name.
     """
 
     skip: str
@@ -45,6 +46,7 @@ class ConfigRow:
     ratio: float | None = None
     params: int | None = None
     top1: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def report_document(
@@ -142,6 +144,9 @@ def config_table(rows: Sequence[ConfigRow]) -> Table:
         table.add_column("params, M", justify="right", no_wrap=True)
     if with_top1:
         table.add_column("top-1, %", justify="right", no_wrap=True)
+    further = dict.fromkeys(name for row in rows for name in row.metrics)
+    for metric in further:
+        table.add_column(metric_title(metric), justify="right", no_wrap=True)
     grey = beaten(known(rows), "gmacs")
     for row in rows:
         name = config_name(row.skip, row.skip in grey)
@@ -152,6 +157,7 @@ def config_table(rows: Sequence[ConfigRow]) -> Table:
             cells.append("" if row.params is None else millions(row.params))
         if with_top1:
             cells.append("" if row.top1 is None else f"{row.top1:.2f}")
+        cells += [f"{row.metrics[m]:.2f}" if m in row.metrics else "" for m in further]
         table.add_row(*cells, style="bright_black" if row.skip in grey else "")
     return table
 

@@ -29,6 +29,21 @@ def title(model: str, shapes: InputShapes, plan: Plan) -> Text:
     return text
 
 
+METRICS = {"top1": ("top-1", "%"), "miou": ("mIoU", "%"), "map": ("mAP", "%")}
+
+
+def metric_title(name: str) -> str:
+    """The head of a metric's column: ``mIoU, %``."""
+    said, unit = METRICS.get(name, (name, ""))
+    return f"{said}, {unit}" if unit else said
+
+
+def metric_value(name: str, value: float) -> str:
+    """A metric with its unit: ``89.61 %``, ``7.26 perplexity``."""
+    _, unit = METRICS.get(name, (name, ""))
+    return f"{value:.2f} {unit or name}"
+
+
 def config_name(skip: str, grey: bool = False) -> Text:
     """A skip config with its letters in colour, or in grey; super-net and base-net by name."""
     text = Text()

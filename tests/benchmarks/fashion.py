@@ -45,10 +45,9 @@ import subpath
 from subpath.finetune import read_recipe
 from subpath.finetune.accuracy import accuracies, accuracy
 from subpath.finetune.criterion import make_criterion
-from subpath.finetune.data import Split, _Part, image_format, open_data
+from subpath.finetune.data import Split, _Part, open_data
 from subpath.finetune.engine import distillation_learner, task_learner, train_epoch
-from subpath.finetune.loader import still_batches
-from subpath.finetune.network import architecture, make_network
+from subpath.finetune.network import make_network
 from subpath.finetune.observer import Silent
 from subpath.finetune.phase import PhaseSection
 from subpath.finetune.processes import start_processes
@@ -56,6 +55,7 @@ from subpath.finetune.scene import Scene, converted, make_phase, make_training
 from subpath.finetune.seeds import set_seeds
 from subpath.finetune.student import Student
 from subpath.finetune.tally import Tally
+from subpath.finetune.tasks.classification import ImageClassification
 from subpath.measure import count_macs
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -101,10 +101,10 @@ def scene_of(name: str, seed: int, variant: str, arguments: argparse.Namespace) 
     split = open_data(recipe.data, seed)
     if arguments.images is not None:
         split = some(split, arguments.images)
-    made = architecture(recipe, split.num_classes)
-    form = image_format(recipe.data, make_network(recipe, made))
-    processes = start_processes("cpu", "fp32")
-    return Scene(recipe, Path(), processes, split, form, made, Silent())
+    task = ImageClassification(recipe.data, split)
+    made = task.architecture(recipe)
+    task = task.fitted(make_network(recipe, made))
+    return Scene(recipe, Path(), start_processes("cpu", "fp32"), task, made, Silent())
 
 
 def some(split: Split, images: int) -> Split:
@@ -145,10 +145,12 @@ def short_phase(scene: Scene, model, epochs: int, share: float, changed: dict[st
     optimiser = phase.optimiser.model_copy(update=changed)
     paid = share * epochs / (1 + model.share_of_work(base(model)))
     rounds = max(1, round(paid))
-    images = min(round(paid / rounds * len(scene.split.train)), len(scene.split.train))
+    task = scene.task
+    assert isinstance(task, ImageClassification)
+    images = min(round(paid / rounds * len(task.split.train)), len(task.split.train))
     short = {"epochs": rounds, "batch_size": SHORT_BATCH}
     phase = phase.model_copy(update={**short, "schedule": schedule, "optimiser": optimiser})
-    return phase, replace(scene, split=some(scene.split, images))
+    return phase, replace(scene, task=replace(task, split=some(task.split, images)))
 
 
 def base(model) -> str:
@@ -159,11 +161,11 @@ def all_configs(model, scene: Scene, calibrated: bool) -> dict[str, Any]:
     skips = model.skip_configs()
     found: dict[str, Any] = {"top1": accuracies(model, scene.held_back, scene.processes, skips)}
     if calibrated:
-        batches = list(still_batches(scene.split.train, scene.form, 128, 20, scene.recipe.seed))
+        batches = list(scene.task.still_batches(128, 20, scene.recipe.seed, scene.place))
         subnets = {skip: subpath.calibrate(model, batches, skip) for skip in skips[1:-1]}
         top1 = accuracies(model, scene.held_back, scene.processes, skips, None, subnets)
         found["calibrated"] = top1
-    counts = count_macs(model, torch.zeros(1, *scene.form.size), skips=skips)
+    counts = count_macs(model, scene.task.example(1), skips=skips)
     return {**found, "gmacs": {str(skip): counts[skip].gmacs for skip in skips}}
 
 
@@ -218,7 +220,7 @@ def train_as(kind: str, variant: str, name: str, scene: Scene, arguments: argpar
 
 def fit_to(model: subpath.AdaptiveModel, scene: Scene, patches: bool) -> None:
     """Fit patches and statistics, or statistics alone, to 1,000 training images."""
-    batches = list(still_batches(scene.split.train, scene.form, 125, 8, scene.recipe.seed))
+    batches = list(scene.task.still_batches(125, 8, scene.recipe.seed, scene.place))
     subpath.fit(model, batches, max_cost=0.02 if patches else 1e-9)
 
 

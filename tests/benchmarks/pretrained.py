@@ -38,12 +38,13 @@ from torch import Tensor
 
 from subpath.finetune import read_recipe
 from subpath.finetune.accuracy import accuracies
-from subpath.finetune.data import _Part, image_format, open_data
-from subpath.finetune.network import architecture, make_network
+from subpath.finetune.data import _Part, open_data
+from subpath.finetune.network import make_network
 from subpath.finetune.observer import Silent
 from subpath.finetune.processes import start_processes
 from subpath.finetune.scene import Scene, converted
 from subpath.finetune.seeds import set_seeds
+from subpath.finetune.tasks.classification import ImageClassification
 
 
 def main() -> None:
@@ -104,12 +105,12 @@ def one_seed(seed: int, options: argparse.Namespace) -> None:
     whole = open_data(recipe.data, seed)
     held_back = _Part(whole.held_back, range(options.held_back))
     split = replace(some(whole, options.images), held_back=held_back)
-    made = architecture(recipe, split.num_classes)
+    task = ImageClassification(recipe.data, split)
+    made = task.architecture(recipe)
     set_seeds(seed)
     network = make_network(recipe, made)
-    form = image_format(recipe.data, network)
     processes = start_processes("cpu", "fp32")
-    scene = Scene(recipe, Path(), processes, split, form, made, Silent())
+    scene = Scene(recipe, Path(), processes, task.fitted(network), made, Silent())
     assert recipe.train is not None
     start = time.perf_counter()
     model = converted(train_phase(network, scene, recipe.train), scene)

@@ -20,7 +20,6 @@ from torch.nn import functional as F
 import subpath
 from subpath.errors import PlanError
 from subpath.finetune.accuracy import accuracies
-from subpath.finetune.loader import still_batches
 from subpath.finetune.scene import converted
 from subpath.measure import sensitivity
 
@@ -47,8 +46,8 @@ def compare(name: str, seed: int, options: argparse.Namespace) -> None:
     path = options.weights / f"{name}-{seed}.pt"
     network.load_state_dict(torch.load(path, weights_only=True))
     network.eval()
-    example = torch.zeros(2, *scene.form.size)
-    batches = still_batches(scene.split.train, scene.form, 125, 8, seed)
+    example = scene.task.example(2)
+    batches = scene.task.still_batches(125, 8, seed, scene.place)
     found = sensitivity(network, batches, F.cross_entropy)
     refining = sum((block.first_order or 0) < 0 for block in found.blocks)
     print(f"{name} {seed}: {refining} of {len(found.blocks)} blocks refine", flush=True)

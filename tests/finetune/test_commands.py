@@ -139,7 +139,7 @@ def test_a_run_interrupted_at_its_beginning(folder, subpath, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("subpath.finetune.run.open_data", interrupted)
+    monkeypatch.setattr("subpath.finetune.run.open_task", interrupted)
     status, out, err = subpath("finetune", "small.yaml", "--overwrite")
     assert (status, out) == (128 + signal.SIGTERM, "")
     assert "interrupted before the first checkpoint" in err

@@ -161,6 +161,7 @@ def test_half_precision_is_the_step_under_autocast(tmp_path) -> None:
 
     class Halved:
         stages = by_hand.stages
+        original_frozen = False
 
         @staticmethod
         def forward_features_of_stages(**inputs):

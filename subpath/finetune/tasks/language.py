@@ -1,0 +1,127 @@
+"""Causal language modelling on local text: cross-entropy of the next token, perplexity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...checkpoint import Architecture
+from ...distill import Classes, Outputs
+from ...errors import DataError
+from ..criterion import Criterion
+from ..loader import Batches, Place, SeededBatches, drawn, in_order
+from ..phase import PhaseSection
+from ..processes import Processes
+from ..recipe import Recipe
+from ..student import in_single
+from .base import Task
+from .text import Pieces, TextSection, open_text
+
+LARGEST = 700.0  # nats whose exponential is still a number
+
+
+@dataclass(frozen=True)
+class LanguageModelling(Task):
+    """The next token at each place of pieces of text, all of one length.
+
+    Attributes:
+        section: the recipe's ``data``.
+        train: pieces to learn from.
+        held_back: pieces of other files.
+        vocabulary: how many tokens there are.
+    """
+
+    metric: ClassVar[str] = "perplexity"
+    rising: ClassVar[bool] = False
+    outputs: ClassVar[Outputs] = Outputs({"": Classes(dim=-1)})
+
+    section: TextSection
+    train: Pieces
+    held_back: Pieces
+    vocabulary: int
+
+    @classmethod
+    def open(cls, recipe: Recipe) -> LanguageModelling:
+        """Read and cut the text that the recipe names."""
+        section: Any = recipe.data
+        return cls(section, *open_text(section, recipe.seed))
+
+    def architecture(self, recipe: Recipe) -> Architecture:
+        """With as many tokens as the text is written in."""
+        return Architecture(
+            recipe.model.name, {"vocab_size": self.vocabulary, **recipe.model.arguments}
+        )
+
+    def example(self, batch: int) -> Tensor:
+        """The first token, again and again."""
+        return torch.zeros(batch, self.section.length, dtype=torch.int64)
+
+    def example_to_load(self) -> Tensor:
+        """Tokens are no numbers, as zeros of the saved size would be."""
+        return self.example(2)
+
+    def training_batches(
+        self, batch_size: int, seeds: tuple[int, ...], place: Place
+    ) -> SeededBatches:
+        """Pieces in an order of their own in each epoch."""
+        return SeededBatches(self.train, batch_size, seeds, place)
+
+    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
+        """In order."""
+        return in_order(self.held_back, batch_size, place)
+
+    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+        """Drawn at random."""
+        return drawn(self.train, batch_size, count, seed, place)
+
+    def criterion(self, phase: PhaseSection) -> Criterion:
+        """Cross-entropy of each token but a piece's first, in nats a token."""
+
+        def criterion(logits: Tensor, ids: Tensor) -> Tensor:
+            return next_token_loss(logits, ids, label_smoothing=phase.label_smoothing)
+
+        return criterion
+
+    def read(self, output: Any) -> Tensor:
+        """The logits, ``(batch, tokens, vocabulary)``."""
+        logits = output.get("logits") if isinstance(output, Mapping) else output
+        if not isinstance(logits, Tensor) or logits.dim() != 3:
+            raise DataError(
+                f"got a {type(output).__name__} from the network; expected logits of shape "
+                "(batch, tokens, vocabulary), or an output that has them as 'logits'"
+            )
+        single: Tensor = in_single(logits)
+        return single
+
+    def measure(self) -> Perplexity:
+        """Perplexity."""
+        return Perplexity()
+
+
+class Perplexity:
+    """``exp`` of the mean cross-entropy of a token: how many tokens it seems to be one of."""
+
+    def __init__(self) -> None:
+        self._nats, self._tokens = 0.0, 0
+
+    def update(self, logits: Tensor, ids: Tensor) -> None:
+        """Count a batch."""
+        self._nats += float(next_token_loss(logits, ids, reduction="sum"))
+        self._tokens += ids[:, 1:].numel()
+
+    def result(self, processes: Processes) -> dict[str, float]:
+        """``perplexity`` of a token."""
+        counts = torch.tensor([self._nats, self._tokens], device=processes.device)
+        nats, tokens = processes.total(counts).tolist()
+        return {"perplexity": math.exp(min(nats / tokens, LARGEST))}
+
+
+def next_token_loss(logits: Tensor, ids: Tensor, **how: Any) -> Tensor:
+    """Cross-entropy of each token given those before it."""
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), **how)
