@@ -51,10 +51,10 @@ class SemanticSegmentation(Task):
         )
 
     def architecture(self, recipe: Recipe) -> Architecture:
-        """With as many classes as the masks have."""
-        return Architecture(
-            recipe.model.name, {"num_classes": self.section.num_classes, **recipe.model.arguments}
-        )
+        """With as many classes as the masks have; segmentation_models_pytorch says ``classes``."""
+        given = recipe.model.arguments
+        own = {} if "classes" in given else {"num_classes": self.section.num_classes}
+        return Architecture(recipe.model.name, {**own, **given})
 
     @property
     def input_size(self) -> tuple[int, ...]:
