@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate, groupby, pairwise
 from math import prod
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from .residual import Unit
 from .trace import Call
 
 _Kind = TypeVar("_Kind")
+_Item = TypeVar("_Item")
 
 
 def find_blocks(tree: CallTree, known: Collection[str] = ()) -> tuple[Block, ...]:
@@ -132,20 +134,49 @@ def _repeating(
     for row in _rows(tree, units):
         branches = [_branch_modules(tree, owner, unit) for unit in row]
         if len(row) > 1 and all(branches):
-            length = _known_length(branches, known) or _block_length(tree, row, branches)
-            if length < len(row):
-                blocks += _flat_blocks(tree, row, branches, length)
+            lengths = _known_lengths(branches, known) or _block_lengths(tree, row, branches)
+            if len(lengths) > 1:
+                blocks += _flat_blocks(tree, row, branches, lengths)
     return blocks
 
 
-def _known_length(branches: Sequence[Sequence[str]], known: Collection[str]) -> int | None:
-    """How many units in a row make a block, so that the blocks have the names known."""
-    for length in range(1, len(branches)):
-        starts = range(0, len(branches), length)
-        names = _names([branches[i : i + length] for i in starts])
+def _known_lengths(branches: Sequence[Sequence[str]], known: Collection[str]) -> list[int] | None:
+    """How many units make each block, so that the blocks have the names known."""
+    equal = (_equal(length, len(branches)) for length in range(1, len(branches)))
+    for lengths in (*equal, _lengths_by_container(branches)):
+        names = _names(_cut(branches, lengths))
         if len(set(names)) == len(names) and set(names) <= set(known):
-            return length
+            return lengths
     return None
+
+
+def _block_lengths(
+    tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]
+) -> list[int]:
+    """How many units make each block; where the branches do not repeat, their containers tell."""
+    length = _block_length(tree, units, branches)
+    return _equal(length, len(units)) if length < len(units) else _lengths_by_container(branches)
+
+
+def _lengths_by_container(branches: Sequence[Sequence[str]]) -> list[int]:
+    """A block for each run of branches that lie in one container, if the containers are a row.
+
+    One of them may lack a part: a norm, or a unit of its own.
+    """
+    paths = [".".join(_common(branch)) for branch in branches]
+    runs = [(path, len(list(run))) for path, run in groupby(paths)]
+    is_row = len(runs) < len(paths) and _are_numbered([path for path, _ in runs])
+    return [length for _, length in runs] if is_row else [len(paths)]
+
+
+def _equal(length: int, count: int) -> list[int]:
+    """Pieces of that length; the last is what is left."""
+    return [min(length, count - start) for start in range(0, count, length)]
+
+
+def _cut(items: Sequence[_Item], lengths: Iterable[int]) -> list[Sequence[_Item]]:
+    ends = list(accumulate(lengths, initial=0))
+    return [items[start:end] for start, end in pairwise(ends)]
 
 
 def _block_length(tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]]) -> int:
@@ -163,7 +194,7 @@ def _block_length(tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequ
     if not _are_numbered(paths):
         return length if length < len(units) else outside
     length = min(length, outside)
-    blocks = _flat_blocks(tree, units, branches, 1)
+    blocks = _flat_blocks(tree, units, branches, _equal(1, len(units)))
     if length == 1 or len(blocks) < len(units):
         return length
     if length < len(units):
@@ -225,15 +256,17 @@ def _branch_modules(tree: CallTree, owner: Call | None, unit: Unit) -> list[str]
 
 
 def _flat_blocks(
-    tree: CallTree, units: Sequence[Unit], branches: Sequence[Sequence[str]], period: int
+    tree: CallTree,
+    units: Sequence[Unit],
+    branches: Sequence[Sequence[str]],
+    lengths: Sequence[int],
 ) -> list[Block]:
-    """The blocks of each ``period`` units."""
-    starts = range(0, len(units), period)
-    ends = _ends(tree, units)
-    names = _names([branches[i : i + period] for i in starts])
+    """The blocks of so many units each."""
+    names = _names(_cut(branches, lengths))
+    pieces = zip(names, _cut(units, lengths), _cut(_ends(tree, units), lengths), strict=True)
     found = (
-        _flat_block(tree, name, tree.residual.origin(units[i]), ends[i : i + period][-1])
-        for name, i in zip(names, starts, strict=True)
+        _flat_block(tree, name, tree.residual.origin(own[0]), ends[-1])
+        for name, own, ends in pieces
     )
     return [block for block in found if block is not None]
 

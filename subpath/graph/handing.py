@@ -26,6 +26,7 @@ import torch
 from torch import fx
 
 from .calls import Block, CallTree
+from .residual import SOURCE
 from .tensors import Place, leaves
 from .trace import Call, Handed
 
@@ -68,6 +69,7 @@ def handed_back(tree: CallTree, block: Block) -> tuple[tuple[Call, Template], ..
     if all(path.exact for path in block.paths):
         for call, other in tree.removable.items():
             if other.nodes == block.nodes and call in tree.residual.traced.handed:
+                _check_what_runs_in_vain(tree, block)
                 return ((call, _of_whole_call(tree, block, call)),)
     return tuple(_Parts(tree, block).handed_back())
 
@@ -124,6 +126,18 @@ def _of_whole_call(tree: CallTree, block: Block, call: Call) -> Template:
         raise UnhandableError("its shortcut does not begin at one of its arguments")
 
     return _form(handed, handed.result, tensor)
+
+
+def _check_what_runs_in_vain(tree: CallTree, block: Block) -> None:
+    """More work may not go on outside the block, for it alone, than is saved inside."""
+    residual, facts = tree.residual, tree.residual.traced.facts
+    alone: set[fx.Node] = set()
+    outside = residual.flow.nodes - block.nodes - block.starts - {SOURCE}
+    for node in sorted(outside, key=residual.order.__getitem__, reverse=True):
+        if node.users and all(user in block.nodes or user in alone for user in node.users):
+            alone.add(node)
+    if sum(facts[node].macs for node in alone) > sum(facts[node].macs for node in block.nodes):
+        raise UnhandableError("most of what it adds is computed outside of it")
 
 
 class _Parts:

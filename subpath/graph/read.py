@@ -59,11 +59,16 @@ def read_run(model: nn.Module, inputs: Inputs) -> Reading:
     norms = _norms(model)
 
     def is_leaf(path: str, module: nn.Module) -> bool:
-        several = len(list(module.children())) > 1
-        return path in norms or (is_torch_layer(module) and not several)
+        return path in norms or (is_torch_layer(module) and not _holds_several(module))
 
     recorded = record(model, inputs, is_leaf)
     return Reading(CallTree(ResidualGraph(recorded, dict(model.named_modules()))), norms)
+
+
+def _holds_several(module: nn.Module) -> bool:
+    """Whether there is more inside than one module (attention has its last layer there)."""
+    inside = (path for path, _ in module.named_modules() if path)
+    return sum(not path.startswith("parametrizations") for path in inside) > 1
 
 
 def _norms(model: nn.Module) -> frozenset[str]:

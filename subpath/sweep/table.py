@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .. import zoo
 from ..checkpoint import write_atomically
 from ..errors import SweepError
 from .families import by_family, smallest
-from .parity import MADE, QUESTIONS
+from .parity import ALWAYS, MADE, QUESTIONS
 from .record import OUTCOMES, Check, Record
 
 HEAD = """\
@@ -51,6 +52,15 @@ it cannot be done by hand.
 """
 
 
+SMALL = """\
+Networks of a few narrow blocks with random weights, each with its numbers compared. *Blocks* of
+each stage; *runs* from its graph or in place; *base-net*, its share of the super-net's
+multiply-adds. *Eval*: the super-net's output is the original's, to the last bit. *Train step*: so
+are loss, every gradient and every buffer, from one seed. *Base-net by hand*: the base-net is the
+original with its skippable blocks taken out. A dash: the original itself cannot do it.
+"""
+
+
 def write_page(path: Path, records: Iterable[Record]) -> None:
     """Write the page.
 
@@ -77,8 +87,14 @@ def page(records: Iterable[Record]) -> str:
         for library, known in libraries.items()
     ]
     parts = [HEAD.format(commands="\n".join(commands))]
+    small = {name: known for name, known in libraries.items() if zoo.library(name).small}
     for library, known in libraries.items():
-        parts += _library(library, known)
+        if library not in small:
+            parts += _library(library, known)
+    if small:
+        parts += ["## Other libraries\n", SMALL]
+    for library, known in small.items():
+        parts += _small_library(library, known)
     return "\n".join(parts)
 
 
@@ -103,6 +119,35 @@ def _library(library: str, records: Sequence[Record]) -> list[str]:
         found = [record for record in records if record.outcome == outcome]
         if found:
             parts += [f"### {library}: {WORDS[outcome]}\n", _reasons(found)]
+    return parts
+
+
+def _small_library(library: str, records: Sequence[Record]) -> list[str]:
+    """A row for each network: all have had their numbers compared."""
+    whys = [(r, title, c) for r in records for title, c in r.checks.items() if not c.passed]
+    rows = _table(
+        ("network", "blocks", "runs", "base-net", *ALWAYS),
+        [
+            (
+                _title(record),
+                record.depths,
+                record.run,
+                _span([record.ratio] if record.ratio is not None else []),
+                *(_word(record.checks.get(title)) for title in ALWAYS),
+            )
+            for record in records
+            if record.outcome == "converted"
+        ],
+    )
+    parts = [
+        f"### {library}\n",
+        f"{_versions(records)}: {len(records)} networks, {_counted(records)}.\n",
+        rows + _notes(whys),
+    ]
+    for outcome in ("failed", "no-residual"):
+        found = [record for record in records if record.outcome == outcome]
+        if found:
+            parts += [f"#### {library}: {WORDS[outcome]}\n", _reasons(found)]
     return parts
 
 

@@ -310,6 +310,25 @@ def test_torch_s_transformer_layers_are_opened(norm_first: bool, gradients: bool
         assert torch.equal(adaptive(x), model(x))
 
 
+def test_torch_s_transformer_may_be_a_part_and_have_no_last_norm() -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=True)
+            self.words = nn.Embedding(9, 16)
+            self.encoder = nn.TransformerEncoder(layer, 8, enable_nested_tensor=False)
+
+        def forward(self, words: torch.Tensor) -> torch.Tensor:
+            return self.encoder(self.words(words))
+
+    model, words = Tagger().eval(), torch.arange(10).reshape(2, 5) % 9
+    adaptive = subpath.convert(model, words)
+    assert [stage.skippable for stage in adaptive.stages] == [
+        (f"encoder.layers.{number}",) for number in (1, 3, 5, 7)
+    ]
+    assert torch.equal(adaptive(words), model(words))
+
+
 def test_blocks_that_cannot_be_handed_back_are_named() -> None:
     class OwnOutput(Net):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

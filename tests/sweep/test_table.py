@@ -49,6 +49,7 @@ FAILED = replace(REFUSED, name="net_broken", family="net", outcome="failed", rea
 PART = replace(
     SMALL, library="torchvision", versions={"torchvision": "0.2"}, name="finder", part="backbone"
 )
+FALSE = Check(False, "it differs")
 RECORDS = [LARGE, SMALL, WRONG, REFUSED, FAILED, PART]
 
 
@@ -117,6 +118,17 @@ def test_both_libraries_have_a_part_and_a_command() -> None:
     for library in ("timm", "torchvision"):
         assert f"subpath zoo --library {library} --parity --table docs/zoo.md\n" in text
     assert "--parity" not in page([LARGE])
+
+
+def test_small_networks_have_a_row_each() -> None:
+    checks = {"eval": Check(True), "train step": Check(None, "no way"), "base-net by hand": FALSE}
+    one = replace(SMALL, library="nn", name="encoder", run="in place", checks=checks, parity={})
+    text = page([one, replace(REFUSED, library="nn", name="dense"), LARGE])
+    assert text.index("## timm\n") < text.index("## Other libraries\n") < text.index("### nn\n")
+    assert "2 networks, 1 converted, 1 refused, 0 failed." in text
+    assert cells(text, "`encoder`") == ["`encoder`", "2-4", "in place", "50%", "yes", "-", "**no**"]
+    assert "- **no** base-net by hand: it differs (`encoder`)\n" in text
+    assert "#### nn: refused\n\n- dense: found 1 addition" in text
 
 
 def test_the_order_of_records_makes_no_difference() -> None:
