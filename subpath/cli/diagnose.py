@@ -29,8 +29,8 @@ def diagnose(
             show_default=False,
         ),
     ] = None,
-    images: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Training images to look at.")
+    samples: Annotated[
+        int, typer.Option(min=2, metavar="N", help="Training samples to look at.")
     ] = 500,
     max_macs: Annotated[
         float | None,
@@ -59,7 +59,7 @@ def diagnose(
         from .progress import ProgressBars
 
         read = engine.read_recipe(recipe, set_ or ())
-        found = engine.diagnose(read, images, ProgressBars())
+        found = engine.diagnose(read, samples, ProgressBars())
         chosen = None if max_macs is None else found.least_hurt(max_macs)
         if output is not None:
             from .. import plot

@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from torch import Tensor
+
+from ..distill.step import task_loss
 from ..measure import Sensitivity, sensitivity
-from .criterion import make_criterion
-from .data import image_format, open_data
-from .loader import still_batches
-from .network import architecture, make_network
+from .loader import Place
+from .network import make_network
 from .observer import Observer, Silent
 from .processes import start_processes
 from .recipe import Recipe
 from .scene import threads
 from .seeds import set_seeds
+from .tasks import open_task
 
 
-def diagnose(
-    recipe: Recipe,
-    images: int = 500,
-    observer: Observer | None = None,
-) -> Sensitivity:
-    """Skip each block of the recipe's network alone, and look at the loss on training images.
+def diagnose(recipe: Recipe, samples: int = 500, observer: Observer | None = None) -> Sensitivity:
+    """Skip each block of the recipe's network alone, and look at the loss on training data.
 
     Args:
         recipe: from :func:`read_recipe`; its network is taken with the weights that it names.
-        images: how many training images to look at.
+        samples: how many training samples to look at.
         observer: gets told about the progress.
 
     Raises:
-        DataError: the data cannot be read, or there are too few images.
+        DataError: the data cannot be read, or there are too few samples.
         ModelError, ConversionError: the network cannot be made or has no block to skip.
     """
     with threads(recipe.threads):
         set_seeds(recipe.seed)
-        split = open_data(recipe.data, recipe.seed)
-        network = make_network(recipe, architecture(recipe, split.num_classes)).eval()
-        form = image_format(recipe.data, network)
+        task = open_task(recipe)
+        network = make_network(recipe, task.architecture(recipe)).eval()
+        task = task.fitted(network)
         device = start_processes(recipe.device, recipe.precision).device
-        size = min(recipe.finetune.batch_size, images)
-        count = max(1, images // size)
-        batches = still_batches(split.train, form, size, count, recipe.seed)
+        size = min(recipe.finetune.batch_size, samples)
+        count = max(1, samples // size)
+        criterion = task.criterion(recipe.finetune)
+
+        def loss(output: Any, targets: Any) -> Tensor:
+            return task_loss(task.read(output), targets, criterion)
+
         watching = observer or Silent()
         watching.begin("diagnose", 1, count, size, 0)
         try:
             return sensitivity(
                 network.to(device),
-                batches,
-                make_criterion(recipe.finetune),
-                on_progress=lambda samples, done: watching.batch(None, None),
+                task.still_batches(size, count, recipe.seed, Place()),
+                loss,
+                task.example(2).to(device),
+                on_progress=lambda seen, done: watching.batch(None, None),
             )
         finally:
             watching.end()

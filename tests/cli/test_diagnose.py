@@ -11,7 +11,7 @@ from commands import Command
 RECIPE = "quickstart"
 
 
-ARGUMENTS = ("diagnose", RECIPE, "--images", 64)
+ARGUMENTS = ("diagnose", RECIPE, "--samples", 64)
 
 
 def test_the_document(command: Command, tmp_path):
