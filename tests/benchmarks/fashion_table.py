@@ -38,9 +38,15 @@ ROWS = {
     "short/gentle": "short, gentle (default)",
     "short/gentle, one rate": "short, gentle, twins no faster",
     "third/gentle": "a third, gentle",
+    "statistics": "statistics of the twins, no training",
+    "fit": "`fit`: statistics and patches, no training",
+    "frozen 1": "original frozen, a hundredth",
+    "frozen 3": "original frozen, three hundredths",
+    "frozen/no patches": "original frozen, a tenth, twins alone",
+    "frozen": "original frozen, a tenth",
 }
 COMPARED = ("joint", "joint/labels too", "short", "short/labels too", "short/gentle")
-COMPARED += ("cut/gentle", "third", "third/gentle")
+COMPARED += ("cut/gentle", "third", "third/gentle", "fit", "frozen 1", "frozen 3", "frozen")
 OF_ONE = ("plain", "cut")
 INNER = ("alone FFFF", *(what for what in ROWS if what.split("/")[0] not in OF_ONE))
 
