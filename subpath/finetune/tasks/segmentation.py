@@ -51,9 +51,13 @@ class SemanticSegmentation(Task):
         )
 
     def architecture(self, recipe: Recipe) -> Architecture:
-        """With as many classes as the masks have; segmentation_models_pytorch says ``classes``."""
+        """With as many classes as the masks have, unless the recipe says so in other words.
+
+        segmentation_models_pytorch calls them ``classes``, transformers ``num_labels``.
+        """
         given = recipe.model.arguments
-        own = {} if "classes" in given else {"num_classes": self.section.num_classes}
+        told = {"classes", "num_labels"} & given.keys()
+        own = {} if told else {"num_classes": self.section.num_classes}
         return Architecture(recipe.model.name, {**own, **given})
 
     @property
