@@ -38,7 +38,8 @@ def is_normalisation(module: nn.Module) -> bool:
     probe = real_copy(module).float()  # the noise is in single precision
     probe.train(False)
     probe.training = True  # batch statistics, but no dropout in its children
-    for shape in ((4, channels, 3, 3), (4, 3, channels), (4, 3, 3, channels), (4, channels)):
+    channels_last = (4, 3, channels), (4, 3, 3, channels), (4, channels)
+    for shape in ((4, channels, 3, 3), *channels_last, (4, channels, 3)):
         x = noise(shape)
         try:
             with torch.no_grad():

@@ -61,11 +61,15 @@ def _fields(value: Any) -> Iterator[str]:
 
 def storage_of(tensor: torch.Tensor) -> int:
     """An id for the memory of ``tensor``; views share it. It is an address, so keep the tensor."""
+    if tensor.layout is not torch.strided:  # sparse: it has no memory of one piece
+        return id(tensor)
     return int(tensor.untyped_storage()._cdata)
 
 
 def has_memory(tensor: torch.Tensor) -> bool:
     """Whether ``tensor`` has memory to look at; what ``vmap`` hands to a function has none."""
+    if tensor.layout is not torch.strided:
+        return True
     try:
         tensor.untyped_storage()
     except (NotImplementedError, RuntimeError):

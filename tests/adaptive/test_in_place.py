@@ -329,6 +329,51 @@ def test_torch_s_transformer_may_be_a_part_and_have_no_last_norm() -> None:
     assert torch.equal(adaptive(words), model(words))
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_sparse_tensors_on_the_way() -> None:
+    """As the adjacency of a graph, made from numbers in the forward."""
+
+    class Sparse(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            neighbours = (x[0] @ x[0].T > 0).float().to_sparse_csr()
+            return super().forward(torch.stack([neighbours @ part for part in x]))
+
+    torch.manual_seed(0)
+    model = Sparse(Block, lambda block, x: block(x), 4).eval()
+    adaptive: Any = subpath.convert(model, tokens(), run="in place")
+    assert torch.equal(adaptive(tokens()), model(tokens()))
+    by_hand = without(model, skipped(adaptive, "TT"))
+    assert torch.equal(adaptive(tokens(), skip="TT"), by_hand(tokens()))
+
+
+def test_a_block_whose_work_is_done_outside_always_runs() -> None:
+    """Its branch is computed by others, and would be computed in vain."""
+
+    class Adds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(2, 8)
+
+        def forward(self, x: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+            return x + self.inner(wide) if x.sum() < 1e9 else x
+
+    class Outside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mixers = nn.ModuleList(
+                nn.Sequential(nn.Linear(8, 99), nn.Linear(99, 2)) for _ in range(4)
+            )
+            self.adds = nn.ModuleList(Adds() for _ in range(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for mixer, add in zip(self.mixers, self.adds, strict=True):
+                x = add(x, mixer(x))
+            return x
+
+    with pytest.raises(SubpathError, match="most of what it adds is computed outside of it"):
+        subpath.convert(Outside().eval(), tokens(), run="in place")
+
+
 def test_blocks_that_cannot_be_handed_back_are_named() -> None:
     class OwnOutput(Net):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,13 @@ class HandWrittenRms(nn.Module):
         return self.gain * x * x.square().mean(-1, keepdim=True).add(1e-8).rsqrt()
 
 
+class OverMiddle(nn.LayerNorm):
+    """Over the channels of (batch, channels, positions)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 1)).permute(0, 2, 1)
+
+
 class Affine(nn.Module):
     """ResMLP's stand-in for a norm, which normalises nothing."""
 
@@ -71,7 +78,9 @@ NO_NORMS = [
 ]
 
 
-@pytest.mark.parametrize("module", [*TORCH_NORMS, HandWrittenRms()], ids=lambda m: str(m)[:60])
+@pytest.mark.parametrize(
+    "module", [*TORCH_NORMS, HandWrittenRms(), OverMiddle(6)], ids=lambda m: str(m)[:60]
+)
 def test_norms(module: nn.Module) -> None:
     assert is_normalisation(module)
 
