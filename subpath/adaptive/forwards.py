@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from .gates import GatedGraph, Returns, fold, twin_path
 from .graphs import Shapes, Tracing, add_constants, shapes_of
 from .recompute import recomputed_forward
 from .statistics import install, remove, use_own
+from .together import Branch, straight, tree
 
 Forward = Callable[..., Any]
 
@@ -54,6 +55,7 @@ class Forwards:
             self.by_size = any(gated.by_size for gated in example.values())
             self._by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: self.example}
             self._made: dict[tuple[str, bool, Returns, Shapes | None], Forward] = {}
+            self._trees: dict[tuple[tuple[SkipConfig, ...], Shapes | None], Branch] = {}
 
     def set_plan(self, tracing: Tracing) -> None:
         """Take a plan that differs from the present one in its patches alone."""
@@ -65,6 +67,7 @@ class Forwards:
             }
             self.example = dict(self._by_shapes[None])
             self._made = {}
+            self._trees = {}
 
     def set_recompute(self, enable: bool) -> None:
         """Turn gradient checkpointing on or off."""
@@ -106,6 +109,19 @@ class Forwards:
         own = {} if training else use_own(self._root, graph, config, self.original)
         return graph, {**self.original, **own}
 
+    def tree(self, skips: Sequence[SkipConfig], inputs: tuple[Any, ...]) -> Branch:
+        """Some configs in eval mode, with what they share computed once."""
+        shapes = shapes_of(inputs) if self.by_size else None
+        with self._making:
+            if (key := (tuple(skips), shapes)) not in self._trees:
+                gated = self.graphs_for(inputs)[False]
+                lines = [
+                    straight(gated, skip, self.straight(gated, skip, False, "output")[0])
+                    for skip in skips
+                ]
+                self._trees = {key: tree(lines, self._root)}  # the last alone
+            return self._trees[key]
+
     def set_statistics(self, parts: Mapping[str, Mapping[str, nn.Module] | None]) -> None:
         """Give configs statistics of their own, or (``None``) take them away."""
         with self._making:
@@ -115,6 +131,7 @@ class Forwards:
                 else:
                     install(self._root, config, own)
             self._made = {key: made for key, made in self._made.items() if key[0] not in parts}
+            self._trees = {}
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _make(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
 from .switch import Switch
+from .together import outputs
 
 # The registries the adaptive model shares with the network it runs on.
 _SHARED = (
@@ -101,6 +102,19 @@ class GraphModel(AdaptiveModel):
         run = self._forwards.get(skip, self.training, "both", args)
         output: tuple[Any, tuple[torch.Tensor, ...]] = run(self._root, *args)
         return output
+
+    def outputs(
+        self, *args: Any, skips: Sequence[str] | None = None, **kwargs: Any
+    ) -> Iterator[tuple[SkipConfig, Any]]:
+        """The outputs of several configs; in eval mode what they share is computed once."""
+        if self.training:
+            yield from super().outputs(*args, skips=skips, **kwargs)
+            return
+        inputs = self._positional(args, kwargs) if kwargs else args
+        given = self.skip_configs() if skips is None else skips
+        configs = [SkipConfig(skip, len(self.stages)) for skip in dict.fromkeys(given)]
+        if configs:
+            yield from outputs(self._forwards.tree(configs, inputs), self._root, inputs)
 
     @property
     def plan(self) -> Plan:

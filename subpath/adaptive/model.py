@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -56,6 +56,26 @@ class AdaptiveModel(nn.Module):
     def skip_configs(self) -> tuple[SkipConfig, ...]:
         """All ``2**S`` skip configs, super-net first, base-net last."""
         return tuple(skip_configs(len(self.stages)))
+
+    def outputs(
+        self, *args: Any, skips: Sequence[str] | None = None, **kwargs: Any
+    ) -> Iterator[tuple[SkipConfig, Any]]:
+        """The outputs of several configs for one batch, each when it is computed.
+
+        Where the model runs from its graph, in eval mode, configs share what they have in common:
+        stage 1 is computed in two variants for all of them, stage 2 in four, and so on.
+
+        Args:
+            *args: what a call takes.
+            skips: the configs; default: all. Each comes once, in an order that suits sharing.
+            **kwargs: what a call takes by name.
+
+        Raises:
+            SkipConfigError: one is not a config of this model.
+        """
+        given = self.skip_configs() if skips is None else skips
+        for skip in [SkipConfig(skip, len(self.stages)) for skip in dict.fromkeys(given)]:
+            yield skip, self(*args, skip=skip, **kwargs)
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:

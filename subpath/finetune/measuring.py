@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -35,8 +35,11 @@ def measured(
 ) -> dict[str, float]:
     """The metrics of an ordinary network; it is put in eval mode."""
     model.eval()
-    (found,) = _found([model], batches, processes, measure, read, Silent())
-    return found
+
+    def run(inputs: Any) -> Iterator[tuple[str, Any]]:
+        yield "", call(model, inputs)
+
+    return _found(run, [""], batches, processes, measure, read, Silent())[""]
 
 
 def metrics_of(
@@ -62,26 +65,45 @@ def metrics_of(
         read: brings a network's output to the form that is counted.
     """
     model.eval()
-    runs = [(calibrated or {}).get(skip, partial(model, skip=skip)) for skip in skips]
-    found = _found(runs, batches, processes, measure, read, observer or Silent())
-    return {str(skip): metrics for skip, metrics in zip(skips, found, strict=True)}
+    own = calibrated or {}
+    shared = [skip for skip in dict.fromkeys(skips) if skip not in own]
+
+    def run(inputs: Any) -> Iterator[tuple[str, Any]]:
+        yield from call(partial(model.outputs, skips=shared), inputs)
+        for skip, subnet in own.items():
+            if skip in skips:
+                yield skip, call(subnet, inputs)
+
+    found = _found(run, skips, batches, processes, measure, read, observer or Silent())
+    return {str(skip): found[skip] for skip in skips}
 
 
 @torch.no_grad()
 def _found(
-    runs: Sequence[Callable[..., Any]],
+    run: Callable[[Any], Iterator[tuple[str, Any]]],
+    names: Sequence[str],
     batches: Batches,
     processes: Processes,
     measure: Callable[[], Measure],
     read: Read,
     observer: Observer,
-) -> list[dict[str, float]]:
-    measures = [measure() for _ in runs]
+) -> dict[str, dict[str, float]]:
+    measures = {name: measure() for name in names}
     for inputs, targets in batches:
         inputs, targets = to_device(inputs, processes.device), to_device(targets, processes.device)
-        for run, counted in zip(runs, measures, strict=True):
-            with processes.autocast():
-                output = call(run, inputs)
-            counted.update(read(output), targets)
+        for name, output in _computed(run(inputs), processes):
+            measures[name].update(read(output), targets)
         observer.batch(None, None)
-    return [counted.result(processes) for counted in measures]
+    return {name: counted.result(processes) for name, counted in measures.items()}
+
+
+def _computed(
+    outputs: Iterator[tuple[str, Any]], processes: Processes
+) -> Iterator[tuple[str, Any]]:
+    """Each output is computed in the run's precision; what is done with it is not."""
+    while True:
+        with processes.autocast():
+            found = next(outputs, None)
+        if found is None:
+            return
+        yield found
