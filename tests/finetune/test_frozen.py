@@ -79,7 +79,7 @@ def test_a_network_that_nobody_trained_is_not_frozen(frozen, tmp_path):
     other = zoo.create_model("resnet18", channels=[8, 8, 8, 8], num_classes=77)
     save_file(other.state_dict(), tmp_path / "other.safetensors")
     frozen["model"]["weights"] = str(tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="fc.weight"):
+    with pytest.raises(CheckpointError, match=r"fc\.weight"):
         finetune(check_recipe(frozen), tmp_path / "run")
 
 
