@@ -83,7 +83,8 @@ def _make(made: Architecture, weights: str, key: str, whole: bool) -> nn.Module:
                 "expected a train section, which trains the original first, or model.weights that "
                 "know these classes"
             )
-        return pretrained
+        downloaded: nn.Module = pretrained
+        return downloaded
     network = maker(made.name, made.arguments)()
     if weights != "scratch":
         _load_local(network, weights, whole)
