@@ -90,6 +90,15 @@ def test_readme_s_lines_need_python_and_pip_alone() -> None:
         assert words <= {"python3", ".venv/bin/pip", ".venv/bin/subpath", ".venv/bin/pytest"}
 
 
+def test_every_page_is_on_the_site() -> None:
+    pages = {
+        page.relative_to(ROOT / "docs") for page in PAGES if page.is_relative_to(ROOT / "docs")
+    }
+    listed = set((ROOT / "docs" / "index.md").read_text().splitlines())
+    names = {page.with_suffix("").as_posix() for page in pages} - {"index"}
+    assert names <= listed
+
+
 def test_every_public_name_is_in_the_reference() -> None:
     pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
     documented = set(re.findall(r"^\.\. auto\w+:: subpath\.(\w+)", pages, re.M))

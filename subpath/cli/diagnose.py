@@ -1,4 +1,4 @@
-"""``subpath diagnose``: what each block of a network is worth."""
+"""``subpath diagnose``: what each block of a network contributes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def diagnose(
         Path,
         typer.Argument(
             metavar="RECIPE",
-            help="The network, its weights and the data: a YAML file, or a name that subpath "
-            "recipes lists.",
+            help="Names the network, its weights and the data: a YAML file, or a recipe that "
+            "comes with subpath (see subpath recipes).",
         ),
     ],
     set_: Annotated[
@@ -25,12 +25,12 @@ def diagnose(
         typer.Option(
             "--set",
             metavar="KEY.PATH=VALUE",
-            help="Replace one value of the recipe (model.weights=FILE); can be repeated.",
+            help="Override one value of the recipe (model.weights=FILE); can be repeated.",
             show_default=False,
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Training samples to look at.")
+        int, typer.Option(min=2, metavar="N", help="Number of training samples to use.")
     ] = 500,
     max_macs: Annotated[
         float | None,
@@ -38,7 +38,7 @@ def diagnose(
             min=0.0,
             max=1.0,
             metavar="SHARE",
-            help="Also name the blocks to skip so that this share of the MACs is left.",
+            help="Also name the blocks to skip to get down to this share of the MACs.",
             show_default=False,
         ),
     ] = None,
@@ -46,13 +46,13 @@ def diagnose(
         Path | None,
         typer.Option(
             metavar="FILE.svg|FILE.png",
-            help="Draw a picture too (needs the extra 'plot').",
+            help="Also write an image file (needs the extra 'plot').",
             show_default=False,
         ),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Skip each block alone: the loss without it, and whether it refines what it is given."""
+    """Measure what each block contributes: the loss when it alone is skipped, and if it refines."""
     with only_results_on_stdout():
         from .. import finetune as engine  # torch and timm take a second: not for --help
         from .. import report
