@@ -1,6 +1,6 @@
 """Run as a program: two processes share a step, an evaluation and a whole run.
 
-    python two_processes.py OUT RECIPE.yaml
+    python two_processes.py OUT RECIPE.yaml ...
 
 Process 0 writes what came out to OUT. Both are forked from here, so that torch is imported once.
 """
@@ -45,7 +45,7 @@ def settings(name):
     return phase(epochs=1, clip=clip), DistillSection(random_pass=name != "resnet18")
 
 
-def share(rank: int, out: Path, recipe: Path) -> None:
+def share(rank: int, out: Path, recipes: list[Path]) -> None:
     processes = start_processes("cpu")
     assert (processes.rank, processes.count) == (rank, 2)
     losses = {}
@@ -63,7 +63,8 @@ def share(rank: int, out: Path, recipe: Path) -> None:
             save_file(model.state_dict(), out / f"{name}.safetensors")
     seven = [(x[rank:7:2], y[rank:7:2]) for x, y in data]
     top1 = accuracies(model, Fixed(seven).epoch(0), processes, model.skip_configs())
-    finetune(read_recipe(recipe), out / "run")
+    for recipe in recipes:
+        finetune(read_recipe(recipe), out / recipe.stem)
     if rank == 0:
         (out / "numbers.json").write_text(json.dumps({"losses": losses, "top1": top1}))
     assert end_processes() == (rank == 0)
@@ -82,7 +83,7 @@ def main() -> int:
         child = os.fork()
         if child == 0:
             os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-            share(rank, Path(sys.argv[1]), Path(sys.argv[2]))
+            share(rank, Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])
             os._exit(0)
         children.append(child)
     return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0 for child in children)

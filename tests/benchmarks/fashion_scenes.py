@@ -41,9 +41,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--source", type=Path, default=DEBIAN, help="the four IDX files, gzipped")
-    parser.add_argument("--train", type=int, default=2000)
+    parser.add_argument("--train", type=int, default=1600)
     parser.add_argument("--validation", type=int, default=200)
-    parser.add_argument("--size", type=int, default=96, help="of a canvas, in pixels")
+    parser.add_argument("--size", type=int, default=64, help="of a canvas, in pixels")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for number, (split, name) in enumerate(FILES.items()):
@@ -85,7 +85,7 @@ def write(
 def scene(
     size: int, garments: NDArray[Any], labels: NDArray[Any], random: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], list[dict[str, Any]]]:
-    """Two to five garments on an uneven ground; later ones lie on earlier ones.
+    """Two to four garments on an uneven ground; later ones lie on earlier ones.
 
     Returns:
         The canvas, its mask, and the box and class of each garment of which enough can be seen.
@@ -95,9 +95,9 @@ def scene(
     canvas = (ground + random.normal(0, 6, (size, size))).clip(0, 255)
     owner = np.zeros((size, size), np.int64)
     classes: dict[int, int] = {}
-    for number in range(1, int(random.integers(2, 6)) + 1):
+    for number in range(1, int(random.integers(2, 5)) + 1):
         which = int(random.integers(len(garments)))
-        side = int(random.integers(24, 49))
+        side = int(random.integers(5 * size // 16, size // 2 + 1))
         small = Image.fromarray(garments[which]).resize((side, side), Image.Resampling.BILINEAR)
         pixels = np.asarray(small, dtype=np.float64)
         top, left = (int(random.integers(size - side + 1)) for _ in range(2))

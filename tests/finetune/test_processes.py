@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import subpath
 from loops import Fixed, by_hand, cosine, training_of
+from small_networks import Talker
 from subpath.distill import two_pass_step
 from subpath.errors import RecipeError
 from subpath.finetune import evaluate
@@ -44,11 +45,26 @@ def shared(tmp_path_factory, images) -> Path:
         "finetune": {"epochs": 2, "batch_size": 6},
         "save_every": 2,
     }
-    (out / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (out / "texts").mkdir()
+    for number in range(10):
+        text = "".join(chr(97 + (number + i) % 26) for i in range(80 + number))
+        (out / "texts" / f"{number}.txt").write_text(text)
+    words = {
+        "task": "language_modelling",
+        "device": "cpu",
+        "threads": 1,
+        "model": {"name": "small_networks:Talker"},
+        "data": {"name": "files", "root": str(out / "texts"), "held_back": 0.3, "length": 8},
+        "finetune": {"epochs": 1, "batch_size": 6},
+    }
+    paths = []
+    for name, content in (("run", recipe), ("words", words)):
+        paths.append(out / f"{name}.yaml")
+        paths[-1].write_text(yaml.safe_dump(content))
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, str(TESTS / "two_processes.py"), str(out), str(out / "recipe.yaml")]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(TESTS / "two_processes.py"), str(out), *map(str, paths)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -124,6 +140,15 @@ def test_a_run_of_two_processes_is_written_once(shared):
     counted = load_file(next(run.glob("*.safetensors")))["layer1.0.bn1.num_batches_tracked"]
     assert counted == 2 * (36 // (2 * 6))
     assert subpath.load(run).plan.stages
+
+
+def test_perplexity_counts_the_pieces_of_both_processes(shared):
+    """Against an evaluation by one process."""
+    run = shared / "words"
+    written = json.loads((run / "summary.json").read_text())["skip"]
+    for config in evaluate(run, model=Talker(256)).configs:
+        expected = written[config.skip]["perplexity"]
+        assert config.metrics["perplexity"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_synchronised_norms_share_weights_and_need_cuda():

@@ -51,10 +51,14 @@ class SemanticSegmentation(Task):
         )
 
     def architecture(self, recipe: Recipe) -> Architecture:
-        """With as many classes as the masks have."""
-        return Architecture(
-            recipe.model.name, {"num_classes": self.section.num_classes, **recipe.model.arguments}
-        )
+        """With as many classes as the masks have, unless the recipe says so in other words.
+
+        segmentation_models_pytorch calls them ``classes``, transformers ``num_labels``.
+        """
+        given = recipe.model.arguments
+        told = {"classes", "num_labels"} & given.keys()
+        own = {} if told else {"num_classes": self.section.num_classes}
+        return Architecture(recipe.model.name, {**own, **given})
 
     @property
     def input_size(self) -> tuple[int, ...]:
