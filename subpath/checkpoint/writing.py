@@ -96,7 +96,7 @@ def write_model(
     if adapter:
         state = {key: value for key, value in state.items() if key not in original}
     tensors, shared = distinct(state)
-    size = input_size or (model.input_shape or ())[1:]
+    size = input_size or _size_of_numbers(model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sha256 = _write_weights(folder, tensors)
@@ -121,6 +121,14 @@ def write_model(
             "written. What was saved there before is still in place"
         ) from error
     return description
+
+
+def _size_of_numbers(model: AdaptiveModel) -> tuple[int, ...]:
+    """Of one example input; none where it was tokens, which zeros of its size would not be."""
+    shape = model.input_shape
+    if shape is None or not model._example(None).args[0].is_floating_point():
+        return ()
+    return shape[1:]
 
 
 def _write_weights(folder: Path, tensors: dict[str, Tensor]) -> str:

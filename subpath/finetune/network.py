@@ -32,10 +32,12 @@ def make_network(recipe: Recipe, made: Architecture) -> nn.Module:
 
     Raises:
         ModelError: it cannot be made.
-        RecipeError: weights are to be downloaded for a network that is none of timm's.
+        RecipeError: weights are to be downloaded for a network that is none of timm's, or leave
+            the classifier of a frozen original as it was initialised.
         CheckpointError: the local weights do not fit.
     """
-    return _make(made, recipe.model.weights, "model")
+    whole = recipe.finetune.original == "frozen" and recipe.train is None
+    return _make(made, recipe.model.weights, "model", whole)
 
 
 def teacher_network(section: TeacherSection, student: Architecture) -> nn.Module:
@@ -46,7 +48,7 @@ def teacher_network(section: TeacherSection, student: Architecture) -> nn.Module
     """
     given = {k: v for k, v in student.arguments.items() if k in ("num_classes", "in_chans")}
     made = Architecture(section.name, {**given, **section.arguments})
-    return _make(made, section.weights, "distill.teacher")
+    return _make(made, section.weights, "distill.teacher", whole=False)
 
 
 def in_sync(network: Network, device: torch.device) -> Network:
@@ -66,27 +68,40 @@ def in_sync(network: Network, device: torch.device) -> Network:
     return synced
 
 
-def _make(made: Architecture, weights: str, key: str) -> nn.Module:
+def _make(made: Architecture, weights: str, key: str, whole: bool) -> nn.Module:
     if weights == "pretrained":
         if not made.is_timm:
             raise RecipeError(
                 f"got {key}.weights: pretrained for {made.name}; expected a local file, or scratch"
             )
-        return zoo.create_model(made.name, pretrained=True, **made.arguments)
+        pretrained: Any = zoo.create_model(made.name, pretrained=True, **made.arguments)
+        known = pretrained.pretrained_cfg.get("num_classes")
+        if whole and known != pretrained.num_classes:
+            raise RecipeError(
+                f"got original: frozen and a new classifier ({pretrained.num_classes} classes; "
+                f"{made.name} was trained on {known}), which would stay as it was initialised; "
+                "expected a train section, which trains the original first, or model.weights that "
+                "know these classes"
+            )
+        downloaded: nn.Module = pretrained
+        return downloaded
     network = maker(made.name, made.arguments)()
     if weights != "scratch":
-        _load_local(network, weights)
+        _load_local(network, weights, whole)
     return network
 
 
-def _load_local(network: nn.Module, path: str) -> None:
-    """Load a file of weights; a classifier for other classes stays as it was initialised."""
+def _load_local(network: nn.Module, path: str, whole: bool) -> None:
+    """Load a file of weights; a classifier for other classes stays as it was initialised.
+
+    If ``whole``, that is refused.
+    """
     expected, given = network.state_dict(), read_weights(path)
     named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (named,) if isinstance(named, str) else tuple(named)
     for key in expected:
         of_head = key.startswith(tuple(f"{head}." for head in heads))
-        if of_head and key in given and given[key].shape != expected[key].shape:
+        if of_head and not whole and key in given and given[key].shape != expected[key].shape:
             given[key] = expected[key]
     check_keys(expected, given, path)
     network.load_state_dict(given)

@@ -277,4 +277,10 @@ class Recipe(Section):
             raise ValueError("expected twin_lr in finetune alone: the original has no twin norms")
         if self.train is not None and self.train.original != "trained":
             raise ValueError("expected original: frozen in finetune alone")
+        frozen = self.finetune.original == "frozen"
+        if frozen and self.train is None and self.model.weights == "scratch":
+            raise ValueError(
+                "expected with finetune.original: frozen a train section, or model.weights of a "
+                "trained network: this one would stay as it was initialised"
+            )
         return self

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import subpath
 from subpath import zoo
 from subpath.checkpoint import read_weights
-from subpath.errors import RecipeError
+from subpath.errors import CheckpointError, RecipeError
 from subpath.finetune import check_recipe, finetune
 from subpath.finetune.observer import Silent
 
@@ -24,7 +25,6 @@ def frozen(recipe) -> dict:
 
 def test_the_super_net_stays_the_original(frozen, tmp_path):
     """Also with dropout and an average of the weights, which would move what is not frozen."""
-    del frozen["train"]
     frozen["finetune"] |= {"ema": {"decay": 0.9}}
     frozen["model"]["arguments"] |= {"drop_path_rate": 0.5}
     finetune(check_recipe(frozen), tmp_path / "run")
@@ -70,6 +70,17 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(frozen, tmp_path):
     finetune(check_recipe(frozen), tmp_path / "cut", resume=True)
     whole, cut = (subpath.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
+
+
+def test_a_network_that_nobody_trained_is_not_frozen(frozen, tmp_path):
+    del frozen["train"]
+    with pytest.raises(RecipeError, match="train section"):
+        check_recipe(frozen)
+    other = zoo.create_model("resnet18", channels=[8, 8, 8, 8], num_classes=77)
+    save_file(other.state_dict(), tmp_path / "other.safetensors")
+    frozen["model"]["weights"] = str(tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"fc\.weight"):
+        finetune(check_recipe(frozen), tmp_path / "run")
 
 
 def test_an_original_cannot_be_frozen_while_it_is_trained(frozen):

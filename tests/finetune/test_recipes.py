@@ -32,7 +32,15 @@ SMALL = {
         "model.arguments={img_size: 32, patch_size: 2, window_size: 2, embed_dim: 12, "
         "depths: [2, 2, 2, 2], num_heads: [1, 2, 3, 6]}"
     ],
-    "folder": ["model.arguments.channels=[8,8,8,8]", "model.weights=scratch"],
+    "folder": [
+        "model.arguments.channels=[8,8,8,8]",
+        "model.weights=scratch",
+        "train.epochs=1",
+        "train.batch_size=4",
+        "train.schedule.warmup_epochs=0",
+        "fit.images=8",
+        "fit.batch_size=4",
+    ],
     "fashion-resnet": [],
     "fashion-mobilenet": [],
     "fashion-vit": [],
@@ -43,6 +51,10 @@ SMALL = {
         "train.batch_size=4",
     ],
 }
+
+
+# Tested by test_run.py, test_language.py and test_segmentation.py.
+ELSEWHERE = {"quickstart", "python-docs", "fashion-scenes"}
 
 
 def read(name, *overrides):
@@ -111,7 +123,7 @@ CUTS = {  # blocks that are skipped in each stage
 
 
 def test_every_recipe_is_tested():
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*SMALL, "quickstart"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*SMALL, *ELSEWHERE}
     assert set(PUBLISHED) == set(SCHEDULES) == set(SETTINGS) == set(CUTS)
 
 
