@@ -206,7 +206,8 @@ def train_as(kind: str, variant: str, name: str, scene: Scene, arguments: argpar
     if kind in ("statistics", "fit"):
         return model
     if kind in FROZEN:
-        return train_frozen(model, with_labels(scene), epochs, FROZEN[kind], arguments)
+        changed = FROZEN_OPTIMISER | ({"lr": arguments.lr} if arguments.lr else {})
+        return train_frozen(model, with_labels(scene), epochs, FROZEN[kind], changed)
     changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[name]}
     if arguments.lr:
         changed = {**changed, "lr": arguments.lr}
@@ -229,7 +230,7 @@ def with_labels(scene: Scene) -> Scene:
     return replace(scene, recipe=scene.recipe.model_copy(update={"distill": distill}))
 
 
-def train_frozen(model, scene: Scene, epochs: int, share: float, arguments):
+def train_frozen(model, scene: Scene, epochs: int, share: float, changed: dict[str, Any]):
     """Train twins and patches alone, for a share of the original's training cost.
 
     A step costs the super-net forward and the base-net forward and back to the activations, without
@@ -237,7 +238,6 @@ def train_frozen(model, scene: Scene, epochs: int, share: float, arguments):
     """
     work = model.share_of_work(base(model))
     as_two_passes = share * 3 * (1 + work) / (1 + 2 * work)
-    changed = FROZEN_OPTIMISER | ({"lr": arguments.lr} if arguments.lr else {})
     phase, part = short_phase(scene, model, epochs, as_two_passes, changed)
     model.freeze_original()
     return train_together(model, part, phase).eval()
