@@ -24,15 +24,22 @@ def model_card(description: Description, repo_id: str) -> str:
     quick = "T" * len(stages)
     timm = made is not None and made.is_timm
     network = "" if made is None else f" of `{made.name.partition('.')[0] if timm else made.name}`"
-    rest = "" if timm else ", model=network"
-    original = "" if timm else "network = ...  # the original, as it was made\n"
+    name = f'"hf-hub:{repo_id}"'
+    if description.original is not None:
+        original = "network = ...  # the original, with the weights that this was made for\n"
+        load = f"load_adapter(network, {name})"
+    elif timm:
+        original, load = "", f"load({name})"
+    else:
+        original = "network = ...  # the original, as it was made\n"
+        load = f"load({name}, model=network)"
     parts = [
         _HEADER,
         f"# {repo_id.partition('/')[2] or repo_id}\n",
         f"An adaptive-depth form{network}: one set of weights, a depth for each call. Every stage "
         f"can skip its last blocks, which gives {2 ** len(stages)} networks.\n",
         f"```python\nimport subpath\n\n{original}"
-        f'model = subpath.load("hf-hub:{repo_id}"{rest})\n'
+        f"model = subpath.{load}\n"
         f"model(images)  # the super-net: nothing is skipped\n"
         f'model(images, skip="{quick}")  # the base-net: every stage is shorter\n```\n',
         "## Stages\n",

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 
 import subpath
 from saved import ARGUMENTS, SIZE, weights_of
+from subpath import zoo
 from subpath.checkpoint import Architecture
 from subpath.choice import Conditions, MeasuredConfig, MeasuredTable
 from subpath.errors import CheckpointError
@@ -101,6 +102,18 @@ def test_a_second_push_replaces_the_weights(made, remote):
     assert torch.equal(
         subpath.load(remote.folder).state_dict()["fc.weight"], model.state_dict()["fc.weight"]
     )
+
+
+def test_the_card_of_an_adapter_tells_how_it_is_put_on(made, remote):
+    model = made[0]
+    subpath.push_to_hub(model, "ada/small", adapter=True)
+    card = (remote.folder / "README.md").read_text()
+    assert '\nmodel = subpath.load_adapter(network, "hf-hub:ada/small")\n' in card
+    assert "\nnetwork = ..." in card
+    original = zoo.create_model("resnet18", **ARGUMENTS)
+    original.load_state_dict(subpath.original_state_dict(model))
+    again, x = subpath.load_adapter(original, remote.folder), torch.randn(2, *SIZE)
+    assert torch.equal(again(x, skip="TTTT"), model(x, skip="TTTT"))
 
 
 def test_the_card_tells_stages_figures_and_how_to_load(made, remote):
