@@ -81,11 +81,7 @@ def read_model(
     if own:
         assert made is not None
         model = with_data(made, tensors)
-    adaptive = _converted(folder, model, description, example_input)
-    adaptive.prepare_statistics(configs_in(tensors, len(description.plan.stages)))
-    check_keys(adaptive.state_dict(), tensors, f"the weights in {folder}")
-    adaptive.load_state_dict(tensors)
-    return adaptive
+    return _converted(folder, model, description, tensors, example_input)
 
 
 def load_adapter(
@@ -133,16 +129,18 @@ def load_adapter(
             "the last bit and in the same precision. Load the original's weights first; if it was "
             "trained together with the adapter, save the whole model instead"
         )
-    adaptive = _converted(folder, original, description, example_input)
-    adaptive.prepare_statistics(configs_in(tensors, len(description.plan.stages)))
-    check_keys(adaptive.state_dict(), tensors, f"the adapter in {folder}")
-    adaptive.load_state_dict(tensors, assign=share)
-    return adaptive
+    return _converted(folder, original, description, tensors, example_input, share)
 
 
 def _converted(
-    folder: Path, model: nn.Module, description: Description, example_input: Any
+    folder: Path,
+    model: nn.Module,
+    description: Description,
+    tensors: Mapping[str, Tensor],
+    example_input: Any,
+    assign: bool = False,
 ) -> AdaptiveModel:
+    """The network, cut as the description says, with ``tensors``: copied, or themselves."""
     if example_input is None and description.input_size is not None:
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
         example_input = torch.zeros(2, *description.input_size, dtype=dtype)
@@ -153,6 +151,9 @@ def _converted(
             f"got a plan in {folder / DESCRIPTION} that does not fit the network: {error}. "
             f"{written_with(description.libraries)}"
         ) from error
+    adaptive.prepare_statistics(configs_in(tensors, len(description.plan.stages)))
+    check_keys(adaptive.state_dict(), tensors, f"the weights in {folder}")
+    adaptive.load_state_dict(tensors, assign=assign)
     adaptive.measured = description.measured
     return adaptive.eval()
 
