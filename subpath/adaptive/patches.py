@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import ConversionError
 from ..plan import Patch
 from .gates import patch_path
-from .twins import Store
+from .twins import Store, put
 
 _HOME = "patches"
 _CONVOLUTIONS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
@@ -37,13 +37,7 @@ def set_patches(root: nn.Module, patches: Iterable[Patch]) -> None:
     root._modules.pop(_HOME, None)
     weight = next((p for p in root.parameters() if p.is_floating_point()), torch.empty(0))
     for patch in patches:
-        owner = root
-        *containers, name = patch_path(patch).split(".")
-        for container in containers:
-            if container not in owner._modules:
-                owner.add_module(container, Store().train(root.training))
-            owner = owner.get_submodule(container)
-        owner.add_module(name, fresh_patch(patch).to(weight.device, weight.dtype))
+        put(root, patch_path(patch), fresh_patch(patch).to(weight.device, weight.dtype))
 
 
 def fresh_patch(patch: Patch, device: str = "cpu") -> nn.Module:

@@ -27,6 +27,17 @@ class Store(nn.Module):
         return x
 
 
+def put(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Put ``module`` into ``root`` at ``path``; what lies on the way is made where it lacks."""
+    *containers, name = path.split(".")
+    owner = root
+    for container in containers:
+        if container not in owner._modules:
+            owner.add_module(container, Store().train(root.training))
+        owner = owner.get_submodule(container)
+    owner.add_module(name, module)
+
+
 def add_twins(root: nn.Module, twins: Iterable[TwinNorm]) -> None:
     """Put a deep copy of each norm into ``root``, under ``twin_norms.<stage>.<path>``.
 
@@ -43,10 +54,4 @@ def add_twins(root: nn.Module, twins: Iterable[TwinNorm]) -> None:
             "be free. Rename it, or convert with twin_norms='none'"
         )
     for twin in twins:
-        *containers, name = twin_path(twin).split(".")
-        owner = root
-        for container in containers:
-            if container not in owner._modules:
-                owner.add_module(container, Store().train(root.training))
-            owner = owner.get_submodule(container)
-        owner.add_module(name, copy.deepcopy(root.get_submodule(twin.path)))
+        put(root, twin_path(twin), copy.deepcopy(root.get_submodule(twin.path)))
