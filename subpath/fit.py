@@ -138,8 +138,8 @@ class _Fitter:
 
     def fit(self, rank: int | None, max_cost: float) -> Fit:
         model, stages = self._model, len(self._model.stages)
-        self._samples, count = self._look()
-        self._total = 2 * stages * count
+        samples, self._count = self._look()
+        self._total = 2 * stages * self._count
         patches, cost = self._ranked(rank, max_cost)
         model.set_patches(patches)
         fitted: list[FittedPatch] = []
@@ -151,7 +151,7 @@ class _Fitter:
                 write_map(model.get_submodule(patch_path(chosen[index])), weight, bias)
                 name = model.stages[number].name
                 fitted.append(FittedPatch(name, chosen[index], moments.explained(weight)))
-        return Fit(tuple(fitted), self._samples, cost)
+        return Fit(tuple(fitted), samples, cost)
 
     def _look(self) -> tuple[int, int]:
         """How many samples and batches there are."""
@@ -211,14 +211,17 @@ class _Fitter:
             for norm in self._model.get_submodule(twin_path(twin)).modules()
             if has_statistics(norm)
         ]
+        if not norms:  # nothing to run for
+            for _ in range(self._count):
+                self._tick()
+            return
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.train()
         for count, inputs in enumerate(self._inputs(), 1):
-            if norms:
-                for norm in norms:
-                    norm.momentum = 1 / count
-                self._model(*inputs.args, skip=config, **inputs.kwargs)
+            for norm in norms:
+                norm.momentum = 1 / count
+            self._model(*inputs.args, skip=config, **inputs.kwargs)
             self._tick()
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

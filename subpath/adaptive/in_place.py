@@ -199,11 +199,11 @@ class InPlaceModel(AdaptiveModel):
     def set_patches(self, patches: Iterable[Patch]) -> None:
         """Give the stages these patches, which change nothing yet, and no others."""
         plan = replace(self.plan, patches=tuple(patches))
-        wrong = [p for p in plan.patches if replace(p, rank=None) not in self.possible_patches()]
+        possible = self.possible_patches()
+        wrong = [patch for patch in plan.patches if replace(patch, rank=None) not in possible]
         if wrong:
             raise PlanError(
-                f"got the patch {wrong[0]}; expected one of {list(self.possible_patches())}, with "
-                "any rank"
+                f"got the patch {wrong[0]}; expected one of {list(possible)}, with any rank"
             )
         set_patches(self._root, plan.patches)
         vars(self._root)["_cut"] = plan

@@ -128,8 +128,7 @@ def two_pass_step(
     The first term is backpropagated before the second pass begins, so only one graph is alive at a
     time. No other sub-network is trained. Where the original is frozen
     (:meth:`subpath.AdaptiveModel.freeze_original`), the first term has no gradient and no part in
-    ``L``. Calling ``zero_grad`` before and ``step`` after is up to
-    the caller.
+    ``L``. Calling ``zero_grad`` before and ``step`` after is up to the caller.
 
     Args:
         model: the adaptive model, in train mode.
