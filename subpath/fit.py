@@ -17,6 +17,7 @@ from .adaptive.twins import SKIP_AWARE
 from .errors import SubpathError
 from .graph.inputs import Inputs, inputs_in
 from .plan import Patch
+from .skip import SkipConfig
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ class _Fitter:
         """The patches, each of the rank that it may have, and what they cost together."""
         model = self._model
         possible = model.possible_patches()
-        alone = {patch.stage: _skipping(patch.stage, len(model.stages)) for patch in possible}
+        stages = len(model.stages)
+        alone = {patch.stage: SkipConfig.of([patch.stage], stages) for patch in possible}
         model.set_patches(())
         bare = {stage: model.share_of_work(config) for stage, config in alone.items()}
         model.set_patches(possible)
@@ -233,7 +235,7 @@ class _Fitter:
         stages = len(self._model.stages)
         for inputs in self._inputs():
             if found:
-                kept = self._at_patches(inputs, "F" * stages)
+                kept = self._at_patches(inputs, SkipConfig.super_net(stages))
                 skipped = self._at_patches(inputs, _with(stage, stages))
                 for index, moments in found.items():
                     mask = None if self._mask is None else inputs.kwargs[self._mask]
@@ -315,8 +317,4 @@ def _with(stage: int, stages: int) -> str:
 
     Measured: that is best for the base-net, and no worse for the configs between.
     """
-    return "T" * (stage + 1) + "F" * (stages - stage - 1)
-
-
-def _skipping(stage: int, stages: int) -> str:
-    return "F" * stage + "T" + "F" * (stages - stage - 1)
+    return SkipConfig.of(range(stage + 1), stages)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import product
 
 from .errors import SkipConfigError
@@ -53,6 +53,11 @@ class SkipConfig(str):
     def base_net(cls, stages: int) -> SkipConfig:
         """The config that skips every skippable sub-path: ``stages`` times ``T``."""
         return cls("T" * stages)
+
+    @classmethod
+    def of(cls, skipped: Collection[int], stages: int) -> SkipConfig:
+        """The config that skips the stages of these numbers, from 0, and no others."""
+        return cls("".join("T" if stage in skipped else "F" for stage in range(stages)))
 
     def skips(self, stage: int) -> bool:
         """Whether stage number ``stage`` (from 0) is skipped."""

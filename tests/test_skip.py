@@ -70,6 +70,12 @@ def test_super_net_and_base_net(stages: int) -> None:
     assert SkipConfig.base_net(stages).skipped == tuple(range(stages))
 
 
+def test_the_config_that_skips_some_stages() -> None:
+    assert SkipConfig.of([2], 4) == "FFTF"
+    assert SkipConfig.of(range(2), 4) == "TTFF"
+    assert SkipConfig.of([], 2) == SkipConfig.super_net(2)
+
+
 def test_two_stages_in_order() -> None:
     assert list(skip_configs(2)) == ["FF", "TF", "FT", "TT"]
 

@@ -17,7 +17,7 @@ def useful_configs(stages: int, most: int = 32) -> tuple[SkipConfig, ...]:
     """
     if 2**stages <= most:
         return tuple(skip_configs(stages))
-    single = ["F" * i + "T" + "F" * (stages - i - 1) for i in range(stages)]
-    prefixes = ["T" * i + "F" * (stages - i) for i in range(stages + 1)]
+    single = [SkipConfig.of([i], stages) for i in range(stages)]
+    prefixes = [SkipConfig.of(range(i), stages) for i in range(stages + 1)]
     chosen = dict.fromkeys(prefixes[:1] + single + prefixes[2:])
-    return tuple(SkipConfig(text) for text in chosen)
+    return tuple(chosen)

@@ -161,7 +161,7 @@ def _check_runtime(runtime: str, compiled: bool, precision: str, device: torch.d
 
 
 def _alone(stage: int, stages: int) -> SkipConfig:
-    return SkipConfig("F" * stage + "T" + "F" * (stages - stage - 1))
+    return SkipConfig.of([stage], stages)
 
 
 def _inputs(model: AdaptiveModel, given: Any, device: torch.device, dtype: torch.dtype) -> Inputs:

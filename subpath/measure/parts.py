@@ -120,7 +120,7 @@ def _steps_in_place(model: InPlaceModel, inputs: Inputs) -> _Steps:
 
 
 def _one_skipped(stages: int) -> list[SkipConfig]:
-    return [SkipConfig("F" * n + "T" + "F" * (stages - n - 1)) for n in range(stages)]
+    return [SkipConfig.of([n], stages) for n in range(stages)]
 
 
 def _stage_of(path: str, plan: Plan) -> int | None:

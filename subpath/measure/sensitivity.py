@@ -16,6 +16,7 @@ from ..errors import MeasureError, PlanError
 from ..graph.copies import deep_copy, without_hooks
 from ..graph.inputs import Inputs, as_inputs, inputs_in
 from ..plan import HandBack, Plan, StageEnd, StagePlan
+from ..skip import SkipConfig
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,10 @@ class _Measurement:
         if isinstance(targets, Tensor):
             targets = targets.to(next(self._model.parameters()).device)
         with torch.no_grad():
-            output, kept = self._run(inputs, "F" * blocks)
+            output, kept = self._run(inputs, SkipConfig.super_net(blocks))
             self._loss += size * float(self._criterion(output, targets))
         for number in range(blocks):
-            config = "F" * number + "T" + "F" * (blocks - number - 1)
+            config = SkipConfig.of([number], blocks)
             with torch.set_grad_enabled(self._sees_streams):
                 output, streams = self._run(inputs, config)
                 loss = self._criterion(output, targets)
@@ -196,7 +197,7 @@ class _Measurement:
         found = []
         for number, block in enumerate(model.stages):
             name = block.skippable[0]
-            config = "F" * number + "T" + "F" * (len(model.stages) - number - 1)
+            config = SkipConfig.of([number], len(model.stages))
             product = self._products[number] if self._sees_streams else None
             found.append(
                 BlockSensitivity(

@@ -205,7 +205,7 @@ def _checks(record: Record, pair: Pair, tell: Tell) -> Iterator[tuple[str, Check
 def _each_stage_saves(pair: Pair) -> Check:
     stages = len(pair.adaptive.stages)
     for number, stage in enumerate(pair.adaptive.stages):
-        config = "F" * number + "T" + "F" * (stages - number - 1)
+        config = SkipConfig.of([number], stages)
         if pair.adaptive.share_of_work(config) >= 1:
             return Check(False, f"skipping stage {stage.name} saves no multiply-adds")
     return Check(True)
