@@ -61,6 +61,7 @@ LIBRARIES = {
     "rtdl_revisiting_models": {"zoo"},
     "segmentation_models_pytorch": {"zoo"},
     "speechbrain": {"zoo"},
+    "pycocotools": {"finetune"},
     "torch_geometric": {"zoo"},
     "torchmetrics": {"finetune"},
     "transformers": {"zoo", "integrations", "finetune"},

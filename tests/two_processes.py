@@ -27,6 +27,7 @@ from subpath.finetune.phase import ClipSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
 from subpath.finetune.tally import Tally
+from subpath.finetune.tasks.precision import of_all
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
 NETWORKS = {"vit_tiny_patch16_224": VIT, "resnet18": {}}
@@ -63,10 +64,13 @@ def share(rank: int, out: Path, recipes: list[Path]) -> None:
             save_file(model.state_dict(), out / f"{name}.safetensors")
     seven = [(x[rank:7:2], y[rank:7:2]) for x, y in data]
     top1 = accuracies(model, Fixed(seven).epoch(0), processes, model.skip_configs())
+    rows = of_all(torch.arange(6.0).view(3, 2)[rank:] + 10 * rank, processes)
     for recipe in recipes:
         finetune(read_recipe(recipe), out / recipe.stem)
     if rank == 0:
-        (out / "numbers.json").write_text(json.dumps({"losses": losses, "top1": top1}))
+        (out / "numbers.json").write_text(
+            json.dumps({"losses": losses, "top1": top1, "rows": rows.tolist()})
+        )
     assert end_processes() == (rank == 0)
     assert not torch.distributed.is_initialized()
     assert end_processes()  # alone

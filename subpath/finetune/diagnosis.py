@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..distill.step import task_loss
 from ..measure import Sensitivity, sensitivity
-from .loader import Place
+from .loader import Place, to_device
 from .network import make_network
 from .observer import Observer, Silent
 from .processes import start_processes
@@ -50,7 +50,7 @@ def diagnose(recipe: Recipe, samples: int = 500, observer: Observer | None = Non
                 network.to(device),
                 task.still_batches(size, count, recipe.seed, Place()),
                 loss,
-                task.example(2).to(device),
+                to_device(task.example(2), device),
                 on_progress=lambda seen, done: watching.batch(None, None),
             )
         finally:

@@ -161,7 +161,9 @@ def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveMod
     working = updates.model
     assert isinstance(working, AdaptiveModel)
     task, processes = scene.task, scene.processes
-    student = Student(working.train(), processes, recipe.compile, recipe.recompute, task.read)
+    student = Student(
+        working.train(), processes, recipe.compile, recipe.recompute, task.read, task.heard
+    )
     section, teacher = recipe.distill.teacher, None
     if section is not None:
         teacher = make_teacher(teacher_network(section, scene.made), processes, task.read)

@@ -17,7 +17,7 @@ from ..convert import convert
 from ..errors import RecipeError
 from ..fit import fit
 from .engine import Learn, Training
-from .loader import Batches, Place, SeededBatches
+from .loader import Batches, Place, SeededBatches, to_device
 from .network import in_sync
 from .observer import Observer
 from .phase import PhaseSection
@@ -114,7 +114,7 @@ def converted(network: nn.Module, scene: Scene) -> AdaptiveModel:
     device = next((p.device for p in network.parameters()), scene.processes.device)
     return convert(
         network,
-        scene.task.example(2).to(device),
+        to_device(scene.task.example(2), device),
         groups=section.groups,
         skippable=section.skippable,
         blocks=section.blocks,

@@ -29,7 +29,12 @@ def title(model: str, shapes: InputShapes, plan: Plan) -> Text:
     return text
 
 
-METRICS = {"top1": ("top-1", "%"), "miou": ("mIoU", "%"), "map": ("mAP", "%")}
+METRICS = {
+    "top1": ("top-1", "%"),
+    "miou": ("mIoU", "%"),
+    "map": ("mAP", "%"),
+    "map50": ("mAP50", "%"),
+}
 
 
 def metric_title(name: str) -> str:

@@ -91,6 +91,10 @@ def test_without_batch_statistics_two_processes_are_one_with_the_joined_batch(sh
     assert numbers(shared, "losses")[name] == pytest.approx(losses.loss, rel=1e-5)
 
 
+def test_rows_of_different_numbers_are_brought_together(shared):
+    assert numbers(shared, "rows") == [[0, 1], [2, 3], [4, 5], [12, 13], [14, 15]]
+
+
 def test_with_batch_statistics_the_step_is_the_mean_of_both_halves(shared):
     """Each half normalised by itself; gradients averaged once; running statistics averaged."""
     model, data = made("resnet18")

@@ -15,19 +15,18 @@ from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
 from ..criterion import Criterion
-from ..loader import Batches, Place, SeededBatches, drawn, in_order
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
 from ..student import in_single
-from .base import Task
+from .pairs import PairsTask
 from .text import Pieces, TextSection, open_text
 
 LARGEST = 700.0  # nats whose exponential is still a number
 
 
 @dataclass(frozen=True)
-class LanguageModelling(Task):
+class LanguageModelling(PairsTask):
     """The next token at each place of pieces of text, all of one length.
 
     Attributes:
@@ -65,20 +64,6 @@ class LanguageModelling(Task):
     def example_to_load(self) -> Tensor:
         """Tokens are no numbers, as zeros of the saved size would be."""
         return self.example(2)
-
-    def training_batches(
-        self, batch_size: int, seeds: tuple[int, ...], place: Place
-    ) -> SeededBatches:
-        """Pieces in an order of their own in each epoch."""
-        return SeededBatches(self.train, batch_size, seeds, place)
-
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
-        """In order."""
-        return in_order(self.held_back, batch_size, place)
-
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
-        """Drawn at random."""
-        return drawn(self.train, batch_size, count, seed, place)
 
     def criterion(self, phase: PhaseSection) -> Criterion:
         """Cross-entropy of each token but a piece's first, in nats a token."""

@@ -14,17 +14,16 @@ from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
 from ..criterion import Criterion
-from ..loader import Batches, Place, SeededBatches, drawn, in_order
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
 from ..student import in_single
-from .base import Task
 from .masks import IGNORED, MasksSection, Scenes
+from .pairs import PairsTask
 
 
 @dataclass(frozen=True)
-class SemanticSegmentation(Task):
+class SemanticSegmentation(PairsTask):
     """A class for each pixel.
 
     Attributes:
@@ -69,19 +68,10 @@ class SemanticSegmentation(Task):
         """Grey images."""
         return torch.zeros(batch, *self.section.input_size)
 
-    def training_batches(
-        self, batch_size: int, seeds: tuple[int, ...], place: Place
-    ) -> SeededBatches:
-        """Cropped and flipped at random."""
-        return SeededBatches(self.train, batch_size, seeds, place)
-
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
-        """In order, resized."""
-        return in_order(self.held_back, batch_size, place)
-
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
-        """Drawn at random, resized."""
-        return drawn(self.train.still(), batch_size, count, seed, place)
+    @property
+    def still(self) -> Scenes:
+        """Neither cropped nor flipped."""
+        return self.train.still()
 
     def criterion(self, phase: PhaseSection) -> Criterion:
         """Cross-entropy of each pixel, in nats; logits of fewer pixels are interpolated."""
