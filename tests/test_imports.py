@@ -54,6 +54,7 @@ LIBRARIES = {
     "onnx": {"export"},
     "onnx_ir": {"export"},  # comes with onnxscript
     "onnxruntime": {"export"},
+    "datasets": {"finetune"},  # asked for where a recipe names a data set of the hub
     "diffusers": {"zoo"},
     "monai": {"zoo"},
     "open_clip": {"zoo"},

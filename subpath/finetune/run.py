@@ -168,7 +168,9 @@ def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveMod
     if section is not None:
         teacher = make_teacher(teacher_network(section, scene.made), processes, task.read)
     criterion = task.criterion(phase)
-    learn = distillation_learner(student, updates, criterion, recipe.distill, teacher, task.outputs)
+    learn = distillation_learner(
+        student, updates, criterion, recipe.distill, teacher, task.outputs, task.padding
+    )
     training = make_training("finetune", phase, batches, learn, updates, scene)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
 

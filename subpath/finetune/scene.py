@@ -129,7 +129,8 @@ def fitted(model: AdaptiveModel, scene: Scene) -> AdaptiveModel:
         count = max(1, section.images // section.batch_size)
         size, seed = section.batch_size, scene.recipe.seed
         batches = list(scene.task.still_batches(size, count, seed, Place()))
-        fit(model, batches, rank=section.rank, max_cost=section.max_cost)
+        cost, mask = section.max_cost, scene.task.padding
+        fit(model, batches, rank=section.rank, max_cost=cost, mask=mask)
     return model
 
 

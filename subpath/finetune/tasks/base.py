@@ -26,10 +26,13 @@ class Task(ABC):
     Attributes:
         metric: the metric that tells the best epoch.
         rising: whether more of it is better.
+        padding: name of the input, ``(batch, tokens)``, that is true at the tokens that count;
+            stage outputs are pooled over these. ``None``: over all.
     """
 
     metric: ClassVar[str]
     rising: ClassVar[bool] = True
+    padding: ClassVar[str | None] = None
 
     @abstractmethod
     def architecture(self, recipe: Recipe) -> Architecture:

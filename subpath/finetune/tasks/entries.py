@@ -13,6 +13,7 @@ from ..recipe import DataSection, Recipe
 from ..section import Section
 from .base import Task
 from .boxes import BoxesSection
+from .labelled import LabelledTextSection
 from .masks import MasksSection
 from .text import TextSection
 
@@ -54,11 +55,18 @@ def _object_detection(recipe: Recipe) -> Task:
     return ObjectDetection.open(recipe)
 
 
+def _text_classification(recipe: Recipe) -> Task:
+    from .sentences import TextClassification
+
+    return TextClassification.open(recipe)
+
+
 TASKS: dict[str, Entry] = {
     "image_classification": Entry(DataSection, _image_classification),
     "language_modelling": Entry(TextSection, _language_modelling),
     "object_detection": Entry(BoxesSection, _object_detection),
     "semantic_segmentation": Entry(MasksSection, _semantic_segmentation),
+    "text_classification": Entry(LabelledTextSection, _text_classification),
 }
 
 

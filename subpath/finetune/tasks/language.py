@@ -21,6 +21,7 @@ from ..recipe import Recipe
 from ..student import in_single
 from .pairs import PairsTask
 from .text import Pieces, TextSection, open_text
+from .tokens import own_arguments
 
 LARGEST = 700.0  # nats whose exponential is still a number
 
@@ -53,9 +54,9 @@ class LanguageModelling(PairsTask):
 
     def architecture(self, recipe: Recipe) -> Architecture:
         """With as many tokens as the text is written in."""
-        return Architecture(
-            recipe.model.name, {"vocab_size": self.vocabulary, **recipe.model.arguments}
-        )
+        name = recipe.model.name
+        own = own_arguments(name, {"vocab_size": self.vocabulary})
+        return Architecture(name, {**own, **recipe.model.arguments})
 
     def example(self, batch: int) -> Tensor:
         """The first token, again and again."""
