@@ -62,9 +62,16 @@ def evaluate(
 
 
 def summarise(
-    model: AdaptiveModel, skips: Sequence[str] | None, scene: Scene, calibrate_batches: int = 0
+    model: AdaptiveModel,
+    skips: Sequence[str] | None,
+    scene: Scene,
+    calibrate_batches: int = 0,
+    counted: AdaptiveModel | None = None,
 ) -> Summary:
-    """Metrics and GMACs of some configs; by default all, or the useful ones of many."""
+    """Metrics and GMACs of some configs; by default all, or the useful ones of many.
+
+    ``counted`` is the model whose multiply-adds are counted, if ``model`` has parts of its weights.
+    """
     stages = len(model.stages)
     chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
     between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
@@ -85,7 +92,7 @@ def summarise(
         )
     finally:
         scene.observer.end()
-    counts = count_macs(model, scene.task.example(1), skips=chosen)
+    counts = count_macs(counted or model, scene.task.example(1), skips=chosen)
     results = tuple(ConfigResult(skip, metrics[skip], counts[skip].gmacs) for skip in chosen)
     return Summary(scene.recipe.model.name, results)
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
+from ..convert import convert
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
 from .criterion import make_teacher
@@ -40,6 +41,7 @@ from .results import Summary
 from .resume import read_checkpoint, remove_checkpoints
 from .scene import Scene, converted, fitted, make_phase, make_training, threads
 from .seeds import set_seeds
+from .sharding import whole
 from .student import Student
 from .tasks import open_task
 from .training import PHASES, Goodness, Keeper, Metrics, run_phase
@@ -96,7 +98,7 @@ def _run(
     recipe: Recipe, folder: Path, overwrite: bool, resume: bool, observer: Observer
 ) -> Summary:
     """A run from start to end, step by step."""
-    processes = start_processes(recipe.device, recipe.precision)
+    processes = start_processes(recipe.device, recipe.precision, recipe.shard)
     resume = resume and (folder / RECIPE).is_file()
     if resume:
         check_same_recipe(folder, recipe)
@@ -120,9 +122,13 @@ def _run(
     if recipe.train is not None and not keeper.is_past("train"):
         network = _train(network.to(processes.device), recipe.train, scene, keeper)
         model = converted(network, scene)
-    model = _finetune(fitted(model.to(processes.device), scene), scene, keeper)
+    if not recipe.shard:  # else parts alone go to a device
+        model.to(processes.device)
+    model = _finetune(fitted(model, scene), scene, keeper)
 
-    summary = summarise(model, None, scene)
+    kept = _together(model, scene) if recipe.shard else model
+    summary = summarise(model, None, scene, counted=kept)
+    model = kept
     model.measured = summary.table()
     if processes.first:
         checkpoint.save(model, folder, made, scene.task.input_size)
@@ -191,6 +197,15 @@ def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveMod
     model.load_state_dict(kept.state_dict())
     model.freeze_original(False)
     return model
+
+
+def _together(model: AdaptiveModel, scene: Scene) -> AdaptiveModel:
+    """A model whose weights are shared out, in one piece on the CPU."""
+    network = make_network(scene.recipe, scene.made)
+    example = scene.task.example(2)
+    one = convert(network, example, plan=model.plan, check=False)
+    one.load_state_dict(whole(model.state_dict()))
+    return one
 
 
 def _check_stages(recipe: Recipe, stages: int) -> None:

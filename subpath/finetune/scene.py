@@ -23,6 +23,7 @@ from .observer import Observer
 from .phase import PhaseSection
 from .processes import Processes
 from .recipe import Recipe
+from .sharding import shard
 from .tasks import Task
 from .training import PHASES
 from .updates import Updates, make_updates
@@ -83,7 +84,11 @@ def make_phase(
         model = in_sync(model, processes.device)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
-    processes.same_everywhere(model)
+    if recipe.shard:
+        assert isinstance(model, AdaptiveModel)
+        shard(model, processes)
+    else:
+        processes.same_everywhere(model)
     return batches, make_updates(model, phase, per_epoch, processes)
 
 

@@ -19,6 +19,7 @@ from .observer import Observer
 from .phase import PhaseSection
 from .recipe import Recipe
 from .resume import write_checkpoint
+from .sharding import in_parts, optimiser_in_parts, whole
 from .tally import Tally
 
 PHASES = ("train", "finetune")
@@ -71,6 +72,8 @@ class Keeper:
         """Write where the training is: in ``epoch`` (from 0), with what ``tally`` has seen."""
         updates = training.updates
         average_statistics(updates.model)
+        weights = whole(updates.model.state_dict())
+        optimiser = whole(updates.optimiser.state_dict())
         if not updates.processes.first:
             return
         scaler = updates.processes.accelerator.scaler
@@ -80,8 +83,8 @@ class Keeper:
             "phase": training.name,
             "epoch": epoch,
             "updates": updates.done,
-            "model": updates.model.state_dict(),
-            "optimiser": updates.optimiser.state_dict(),
+            "model": weights,
+            "optimiser": optimiser,
             "ema": updates.ema.module.state_dict() if updates.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "tally": tally.state(),
@@ -103,8 +106,9 @@ class Keeper:
                 f"got {updates.processes.count} processes, and a checkpoint of "
                 f"{state['processes']}; expected as many as the run began with"
             )
-        updates.model.load_state_dict(state["model"])
-        updates.optimiser.load_state_dict(state["optimiser"])
+        updates.model.load_state_dict(in_parts(state["model"], updates.model.state_dict()))
+        optimiser = optimiser_in_parts(state["optimiser"], updates.optimiser)
+        updates.optimiser.load_state_dict(optimiser)
         _as_before(updates.optimiser)
         updates.done = state["updates"]
         if updates.ema is not None:
