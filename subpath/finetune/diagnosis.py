@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ..distill.step import task_loss
 from ..measure import Sensitivity, sensitivity
+from .context import threads
 from .loader import Place
 from .network import make_network
 from .observer import Observer, Silent
 from .processes import start_processes
 from .recipe import Recipe
-from .scene import threads
 from .seeds import set_seeds
 from .tasks import open_task
 

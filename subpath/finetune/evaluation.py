@@ -13,6 +13,7 @@ from ..adaptive.model import AdaptiveModel
 from ..calibrate import calibrate
 from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
+from .context import RunContext, threads
 from .directory import RECIPE
 from .loader import Batches
 from .measuring import metrics_of
@@ -20,7 +21,6 @@ from .observer import Observer, Silent
 from .processes import start_processes
 from .read import read_recipe
 from .results import ConfigResult, Summary
-from .scene import Scene, threads
 from .tasks import open_task
 
 
@@ -56,50 +56,55 @@ def evaluate(
     task = task.fitted(adaptive)
     processes = start_processes(recipe.device, recipe.precision)
     made = task.architecture(recipe)
-    scene = Scene(recipe, folder, processes, task, made, observer or Silent())
+    context = RunContext(recipe, folder, processes, task, made, observer or Silent())
     with threads(recipe.threads):
-        return summarise(adaptive.to(processes.device), skips, scene, calibrate_batches)
+        return summarise(adaptive.to(processes.device), skips, context, calibrate_batches)
 
 
 def summarise(
-    model: AdaptiveModel, skips: Sequence[str] | None, scene: Scene, calibrate_batches: int = 0
+    model: AdaptiveModel,
+    skips: Sequence[str] | None,
+    context: RunContext,
+    calibrate_batches: int = 0,
 ) -> Summary:
     """Metrics and GMACs of some configs; by default all, or the useful ones of many."""
     stages = len(model.stages)
     chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
     between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
-    calibrated = _calibrated(model, between, scene, calibrate_batches) if calibrate_batches else {}
-    held_back = scene.held_back
-    together = scene.recipe.finetune.batch_size * scene.processes.count
-    scene.observer.begin("evaluate", 1, len(held_back), together, 0)
+    calibrated = (
+        _calibrated(model, between, context, calibrate_batches) if calibrate_batches else {}
+    )
+    held_back = context.held_back
+    together = context.recipe.finetune.batch_size * context.processes.count
+    context.observer.begin("evaluate", 1, len(held_back), together, 0)
     try:
         metrics = metrics_of(
             model,
             held_back,
-            scene.processes,
+            context.processes,
             chosen,
-            scene.task.measure,
-            scene.observer,
+            context.task.measure,
+            context.observer,
             calibrated,
-            scene.task.read,
+            context.task.read,
         )
     finally:
-        scene.observer.end()
-    counts = count_macs(model, scene.task.example(1), skips=chosen)
+        context.observer.end()
+    counts = count_macs(model, context.task.example(1), skips=chosen)
     results = tuple(ConfigResult(skip, metrics[skip], counts[skip].gmacs) for skip in chosen)
-    return Summary(scene.recipe.model.name, results)
+    return Summary(context.recipe.model.name, results)
 
 
 def _calibrated(
-    model: AdaptiveModel, skips: Sequence[str], scene: Scene, batches: int
+    model: AdaptiveModel, skips: Sequence[str], context: RunContext, batches: int
 ) -> dict[str, nn.Module]:
-    recipe, batch_size = scene.recipe, scene.recipe.finetune.batch_size
-    still = scene.task.still_batches(batch_size, batches, recipe.seed, scene.place)
-    scene.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
+    recipe, batch_size = context.recipe, context.recipe.finetune.batch_size
+    still = context.task.still_batches(batch_size, batches, recipe.seed, context.place)
+    context.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
     try:
-        return {skip: calibrate(model, _watched(still, scene.observer), skip) for skip in skips}
+        return {skip: calibrate(model, _watched(still, context.observer), skip) for skip in skips}
     finally:
-        scene.observer.end()
+        context.observer.end()
 
 
 def _watched(batches: Batches, observer: Observer) -> Iterator[tuple[Tensor, Tensor]]:

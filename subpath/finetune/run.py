@@ -15,6 +15,7 @@ from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
+from .context import RunContext, converted, fitted, make_phase, make_training, threads
 from .criterion import make_teacher
 from .directory import (
     ADAPTER,
@@ -38,7 +39,6 @@ from .processes import start_processes
 from .recipe import Recipe
 from .results import Summary
 from .resume import read_checkpoint, remove_checkpoints
-from .scene import Scene, converted, fitted, make_phase, make_training, threads
 from .seeds import set_seeds
 from .student import Student
 from .tasks import open_task
@@ -109,8 +109,8 @@ def _run(
     made = task.architecture(recipe)
     network = make_network(recipe, made)
     observer = observer if processes.first else Silent()
-    scene = Scene(recipe, folder, processes, task.fitted(network), made, observer)
-    model = converted(network, scene)  # fails, if it must, before anything is done
+    context = RunContext(recipe, folder, processes, task.fitted(network), made, observer)
+    model = converted(network, context)  # fails, if it must, before anything is done
     if processes.first and resume:
         shorten_log(folder, _epochs_done(keeper))
     elif processes.first:
@@ -118,72 +118,74 @@ def _run(
     processes.wait()
 
     if recipe.train is not None and not keeper.is_past("train"):
-        network = _train(network.to(processes.device), recipe.train, scene, keeper)
-        model = converted(network, scene)
-    model = _finetune(fitted(model.to(processes.device), scene), scene, keeper)
+        network = _train(network.to(processes.device), recipe.train, context, keeper)
+        model = converted(network, context)
+    model = _finetune(fitted(model.to(processes.device), context), context, keeper)
 
-    summary = summarise(model, None, scene)
+    summary = summarise(model, None, context)
     model.measured = summary.table()
     if processes.first:
-        checkpoint.save(model, folder, made, scene.task.input_size)
+        checkpoint.save(model, folder, made, context.task.input_size)
         if recipe.finetune.original == "frozen":
-            checkpoint.save_adapter(model, folder / ADAPTER, made, scene.task.input_size)
+            checkpoint.save_adapter(model, folder / ADAPTER, made, context.task.input_size)
         text = json.dumps(summary.to_dict(), indent=2) + "\n"
         checkpoint.write_atomically(folder / SUMMARY, text)
         remove_checkpoints(folder)
     return summary
 
 
-def _train(network: nn.Module, phase: PhaseSection, scene: Scene, keeper: Keeper) -> nn.Module:
+def _train(
+    network: nn.Module, phase: PhaseSection, context: RunContext, keeper: Keeper
+) -> nn.Module:
     """Train the original network, before it is converted."""
-    batches, updates = make_phase(network, phase, scene, PHASES.index("train"))
-    compiled: Any = torch.compile(updates.model) if scene.recipe.compile else updates.model
-    task = scene.task
+    batches, updates = make_phase(network, phase, context, PHASES.index("train"))
+    compiled: Any = torch.compile(updates.model) if context.recipe.compile else updates.model
+    task = context.task
     learn = task_learner(compiled, updates, task.criterion(phase), task.read)
-    training = make_training("train", phase, batches, learn, updates, scene)
+    training = make_training("train", phase, batches, learn, updates, context)
 
     def evaluate() -> Metrics:
-        kept, processes = updates.kept, scene.processes
-        return {"original": measured(kept, scene.held_back, processes, task.measure, task.read)}
+        kept, processes = updates.kept, context.processes
+        return {"original": measured(kept, context.held_back, processes, task.measure, task.read)}
 
-    run_phase(training, phase, evaluate, keeper, scene.observer)
+    run_phase(training, phase, evaluate, keeper, context.observer)
     network.load_state_dict(updates.kept.state_dict())
     updates.thaw()
     return network
 
 
-def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveModel:
+def _finetune(model: AdaptiveModel, context: RunContext, keeper: Keeper) -> AdaptiveModel:
     """Train super-net and base-net together."""
-    recipe, phase, stages = scene.recipe, scene.recipe.finetune, len(model.stages)
+    recipe, phase, stages = context.recipe, context.recipe.finetune, len(model.stages)
     _check_stages(recipe, stages)
     model.freeze_original(phase.original == "frozen")
-    batches, updates = make_phase(model, phase, scene, PHASES.index("finetune"))
+    batches, updates = make_phase(model, phase, context, PHASES.index("finetune"))
     working = updates.model
     assert isinstance(working, AdaptiveModel)
-    task, processes = scene.task, scene.processes
+    task, processes = context.task, context.processes
     student = Student(working.train(), processes, recipe.compile, recipe.recompute, task.read)
     section, teacher = recipe.distill.teacher, None
     if section is not None:
-        teacher = make_teacher(teacher_network(section, scene.made), processes, task.read)
+        teacher = make_teacher(teacher_network(section, context.made), processes, task.read)
     criterion = task.criterion(phase)
     learn = distillation_learner(student, updates, criterion, recipe.distill, teacher, task.outputs)
-    training = make_training("finetune", phase, batches, learn, updates, scene)
+    training = make_training("finetune", phase, batches, learn, updates, context)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
 
     kept = updates.kept
     assert isinstance(kept, AdaptiveModel)
 
     def evaluate() -> Metrics:
-        held_back = scene.held_back
+        held_back = context.held_back
         return metrics_of(kept, held_back, processes, ends, task.measure, read=task.read)
 
     def save_best() -> None:
-        if scene.processes.first:
-            checkpoint.save(kept, scene.folder / BEST, scene.made, scene.task.input_size)
+        if context.processes.first:
+            checkpoint.save(kept, context.folder / BEST, context.made, context.task.input_size)
 
     better = save_best if recipe.keep_best else None
     goodness = Goodness(task.metric, task.rising)
-    run_phase(training, phase, evaluate, keeper, scene.observer, better, goodness)
+    run_phase(training, phase, evaluate, keeper, context.observer, better, goodness)
     model.load_state_dict(kept.state_dict())
     model.freeze_original(False)
     return model

@@ -38,11 +38,11 @@ from torch import Tensor
 
 from subpath.finetune import read_recipe
 from subpath.finetune.accuracy import accuracies
+from subpath.finetune.context import RunContext, converted
 from subpath.finetune.data import _Part, open_data
 from subpath.finetune.network import make_network
 from subpath.finetune.observer import Silent
 from subpath.finetune.processes import start_processes
-from subpath.finetune.scene import Scene, converted
 from subpath.finetune.seeds import set_seeds
 from subpath.finetune.tasks.classification import ImageClassification
 
@@ -112,29 +112,29 @@ def one_seed(seed: int, options: argparse.Namespace) -> None:
     set_seeds(seed)
     network = make_network(recipe, made)
     processes = start_processes("cpu", "fp32")
-    scene = Scene(recipe, Path(), processes, task.fitted(network), made, Silent())
+    context = RunContext(recipe, Path(), processes, task.fitted(network), made, Silent())
     assert recipe.train is not None
     start = time.perf_counter()
-    model = converted(train_phase(network, scene, recipe.train), scene)
+    model = converted(train_phase(network, context, recipe.train), context)
     learned = time.perf_counter()
     stages = len(model.stages)
     skips = ["T" * n + "F" * (stages - n) for n in range(stages + 1)]
 
     def show(what: str, seconds: float) -> None:
-        top1 = accuracies(model, scene.held_back, processes, skips)
+        top1 = accuracies(model, context.held_back, processes, skips)
         told = "  ".join(f"{skip} {value:.2f}" for skip, value in top1.items())
         print(f"seed {seed}, {what} ({seconds:.0f} s): {told}", flush=True)
 
     show("the original, skipped naively", learned - start)
     original = copy.deepcopy(model)
     start = time.perf_counter()
-    fit_to(model, scene, patches=True)
+    fit_to(model, context, patches=True)
     show("with patches", time.perf_counter() - start)
     start = time.perf_counter()
-    model = train_frozen(model, with_labels(scene), recipe.train.epochs, 0.1, FROZEN_OPTIMISER)
+    model = train_frozen(model, with_labels(context), recipe.train.epochs, 0.1, FROZEN_OPTIMISER)
     show("the same, trained at a tenth with the original frozen", time.perf_counter() - start)
     start = time.perf_counter()
-    model = train_together(original, scene, recipe.finetune)
+    model = train_together(original, context, recipe.finetune)
     show("after the fine-tune", time.perf_counter() - start)
 
 

@@ -91,17 +91,17 @@ def trained(name: str, options: argparse.Namespace) -> tuple[subpath.AdaptiveMod
     """The adaptive model, and the two halves of the held-back images."""
     extra = ["--images", "12000", "--epochs", "16", "--weights", str(options.weights)]
     arguments = fashion.parser().parse_args(extra)
-    scene = fashion.scene_of(name, 0, "", arguments)
-    network = fashion.fresh(scene)
+    context = fashion.context_of(name, 0, "", arguments)
+    network = fashion.fresh(context)
     saved = torch.load(options.weights / f"{name}-0.pt", weights_only=True)
     network.load_state_dict(saved)
-    model = fashion.converted(network, scene)
-    fashion.fit_to(model, scene, patches=True)
+    model = fashion.converted(network, context)
+    fashion.fit_to(model, context, patches=True)
     epochs = arguments.epochs
     model = fashion.train_frozen(
-        model, fashion.with_labels(scene), epochs, options.share, arguments
+        model, fashion.with_labels(context), epochs, options.share, arguments
     ).eval()
-    images, targets = (torch.cat(part) for part in zip(*scene.held_back, strict=True))
+    images, targets = (torch.cat(part) for part in zip(*context.held_back, strict=True))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     half = len(images) // 2
     return model, *(Images(images[i], targets[i]) for i in (order[:half], order[half:]))

@@ -21,7 +21,7 @@ from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
 from subpath.finetune.seeds import set_seeds
 from subpath.finetune.student import Student
-from subpath.finetune.tasks.masks import Scenes
+from subpath.finetune.tasks.masks import MaskedImages
 from subpath.finetune.tasks.segmentation import SemanticSegmentation
 from subpath.finetune.updates import make_updates
 
@@ -137,7 +137,7 @@ def test_the_gradients_are_those_of_the_step_by_hand(recipe, scenes):
 def test_image_and_mask_are_cropped_and_flipped_together(recipe):
     """The colour of almost every pixel still tells its class; borders are blurred."""
     section = check_recipe(recipe).data
-    train = Scenes(section, "train", augmented=True)
+    train = MaskedImages(section, "train", augmented=True)
     mean, std = torch.tensor(section.mean)[:, None, None], torch.tensor(section.std)[:, None, None]
     set_seeds(0)
     different = []

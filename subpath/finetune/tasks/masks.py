@@ -42,7 +42,7 @@ class MasksSection(Section):
     """Processes that load data; 0 loads in the main process."""
 
 
-class Scenes(Dataset[tuple[Tensor, Tensor]]):
+class MaskedImages(Dataset[tuple[Tensor, Tensor]]):
     """Pairs of an image ``(channels, rows, columns)`` and its classes ``(rows, columns)``.
 
     Args:
@@ -59,9 +59,9 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
         self._pairs = _pairs(Path(section.root) / split)
         self._transform = _transform(section, augmented)
 
-    def still(self) -> Scenes:
+    def still(self) -> MaskedImages:
         """The same, not augmented."""
-        same = object.__new__(Scenes)
+        same = object.__new__(MaskedImages)
         vars(same).update(vars(self), _transform=_transform(self._section, False))
         return same
 

@@ -20,7 +20,7 @@ from ..processes import Processes
 from ..recipe import Recipe
 from ..student import in_single
 from .base import Task
-from .masks import IGNORED, MasksSection, Scenes
+from .masks import IGNORED, MaskedImages, MasksSection
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class SemanticSegmentation(Task):
     outputs: ClassVar[Outputs] = Outputs({"": Classes(dim=1)})
 
     section: MasksSection
-    train: Scenes
-    held_back: Scenes
+    train: MaskedImages
+    held_back: MaskedImages
 
     @classmethod
     def open(cls, recipe: Recipe) -> SemanticSegmentation:
@@ -46,8 +46,8 @@ class SemanticSegmentation(Task):
         section: Any = recipe.data
         return cls(
             section,
-            Scenes(section, section.train_split, augmented=True),
-            Scenes(section, section.held_back_split, augmented=False),
+            MaskedImages(section, section.train_split, augmented=True),
+            MaskedImages(section, section.held_back_split, augmented=False),
         )
 
     def architecture(self, recipe: Recipe) -> Architecture:

@@ -1,4 +1,4 @@
-"""What every step of a run needs, and how a phase is set up from it."""
+"""The context of a run: what every step needs, and how a phase is set up from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .updates import Updates, make_updates
 
 
 @dataclass(frozen=True)
-class Scene:
+class RunContext:
     """What every step of a run needs.
 
     Attributes:
@@ -62,7 +62,7 @@ class Scene:
 
 
 def make_phase(
-    model: nn.Module, phase: PhaseSection, scene: Scene, number: int
+    model: nn.Module, phase: PhaseSection, context: RunContext, number: int
 ) -> tuple[SeededBatches, Updates]:
     """The training data of a phase, and what changes the weights.
 
@@ -70,9 +70,9 @@ def make_phase(
         DataError: there is too little data for one batch.
         RecipeError: there are too few batches for one update, or an argument is wrong.
     """
-    recipe, processes = scene.recipe, scene.processes
+    recipe, processes = context.recipe, context.processes
     seeds = (recipe.seed, number)
-    batches = scene.task.training_batches(phase.batch_size, seeds, scene.place)
+    batches = context.task.training_batches(phase.batch_size, seeds, context.place)
     per_epoch = len(batches) // phase.accumulate
     if per_epoch == 0:
         raise RecipeError(
@@ -93,28 +93,28 @@ def make_training(
     batches: SeededBatches,
     learn: Learn,
     updates: Updates,
-    scene: Scene,
+    context: RunContext,
 ) -> Training:
     """A phase, ready to run."""
     return Training(
         name,
         batches,
-        scene.task.mix(phase),
+        context.task.mix(phase),
         learn,
         updates,
         phase.accumulate,
-        (scene.recipe.seed, PHASES.index(name)),
-        torch.channels_last if scene.recipe.channels_last else torch.contiguous_format,
+        (context.recipe.seed, PHASES.index(name)),
+        torch.channels_last if context.recipe.channels_last else torch.contiguous_format,
     )
 
 
-def converted(network: nn.Module, scene: Scene) -> AdaptiveModel:
+def converted(network: nn.Module, context: RunContext) -> AdaptiveModel:
     """The adaptive model of ``network``, cut as the recipe says."""
-    section = scene.recipe.convert
-    device = next((p.device for p in network.parameters()), scene.processes.device)
+    section = context.recipe.convert
+    device = next((p.device for p in network.parameters()), context.processes.device)
     return convert(
         network,
-        scene.task.example(2).to(device),
+        context.task.example(2).to(device),
         groups=section.groups,
         skippable=section.skippable,
         blocks=section.blocks,
@@ -122,13 +122,13 @@ def converted(network: nn.Module, scene: Scene) -> AdaptiveModel:
     )
 
 
-def fitted(model: AdaptiveModel, scene: Scene) -> AdaptiveModel:
+def fitted(model: AdaptiveModel, context: RunContext) -> AdaptiveModel:
     """``model`` with the patches that the recipe asks for."""
-    section = scene.recipe.fit
+    section = context.recipe.fit
     if section is not None:
         count = max(1, section.images // section.batch_size)
-        size, seed = section.batch_size, scene.recipe.seed
-        batches = list(scene.task.still_batches(size, count, seed, Place()))
+        size, seed = section.batch_size, context.recipe.seed
+        batches = list(context.task.still_batches(size, count, seed, Place()))
         fit(model, batches, rank=section.rank, max_cost=section.max_cost)
     return model
 
