@@ -20,11 +20,11 @@ from ..distill.step import task_loss
 from ..skip import SkipConfig, skip_configs
 from .criterion import Criterion, Mix, with_teacher
 from .loader import SeededBatches, to_device
+from .loss_meter import EpochLosses, LossMeter
 from .observer import Observer
 from .recipe import DistillSection
 from .seeds import Use, seed_of, set_seeds
 from .student import Read, Student, call, in_single
-from .tally import EpochLosses, Tally
 from .updates import Updates
 
 # On an accelerator, losses are looked at every so many updates: looking waits for the device.
@@ -72,7 +72,7 @@ class Training:
 def train_epoch(
     training: Training,
     epoch: int,
-    tally: Tally,
+    meter: LossMeter,
     observer: Observer,
     save: Callable[[], None] | None = None,
     save_every: int | None = None,
@@ -82,7 +82,7 @@ def train_epoch(
     Args:
         training: the phase.
         epoch: its number, from 0.
-        tally: what has been seen of the epoch; it says where to go on.
+        meter: what has been seen of the epoch; it says where to go on.
         observer: gets told about every update.
         save: writes a checkpoint.
         save_every: after how many updates.
@@ -93,28 +93,28 @@ def train_epoch(
     updates, processes = training.updates, training.updates.processes
     look_every = 1 if processes.device.type == "cpu" and processes.count == 1 else LOOK_EVERY
     updates.train_mode()
-    if tally.batches == 0:
-        tally.rate = updates.learning_rate
-    batches = training.batches.epoch(epoch, start=tally.batches)
-    first = tally.batches // training.accumulate
+    if meter.batches == 0:
+        meter.rate = updates.learning_rate
+    batches = training.batches.epoch(epoch, start=meter.batches)
+    first = meter.batches // training.accumulate
     for number in range(first + 1, training.updates_per_epoch + 1):
         updates.optimiser.zero_grad()
         for _ in range(training.accumulate):
             inputs, targets = training.place(*next(batches))
-            place = (*training.seeds, epoch, tally.batches)
+            place = (*training.seeds, epoch, meter.batches)
             set_seeds(seed_of(Use.STEP, *place, processes.rank))
             inputs, targets = training.mix(inputs, targets)
             config_seed = seed_of(Use.CONFIG, *place)  # the same on all processes
             losses = training.learn(inputs, targets, 1 / training.accumulate, config_seed)
-            tally.add(losses, size_of(inputs))
+            meter.add(losses, size_of(inputs))
         observer.batch(losses["loss"], updates.learning_rate)
         updates.step()
         saving = save is not None and save_every is not None and number % save_every == 0
         if saving or number % look_every == 0 or number == training.updates_per_epoch:
-            tally.check(processes, training.name, epoch)
+            meter.check(processes, training.name, epoch)
         if saving and save is not None and number < training.updates_per_epoch:
             save()
-    return tally.means(processes)
+    return meter.means(processes)
 
 
 def size_of(inputs: Any) -> int:

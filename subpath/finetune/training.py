@@ -15,11 +15,11 @@ from ..distill import average_statistics
 from ..errors import CheckpointError
 from .directory import append_to_log
 from .engine import Training, train_epoch
+from .loss_meter import LossMeter
 from .observer import Observer
 from .phase import PhaseSection
 from .recipe import Recipe
 from .resume import write_checkpoint
-from .tally import Tally
 
 PHASES = ("train", "finetune")
 
@@ -67,8 +67,8 @@ class Keeper:
                 "that this run wrote. Take it away, or begin anew with --overwrite"
             )
 
-    def save(self, training: Training, epoch: int, tally: Tally, best: float) -> None:
-        """Write where the training is: in ``epoch`` (from 0), with what ``tally`` has seen."""
+    def save(self, training: Training, epoch: int, meter: LossMeter, best: float) -> None:
+        """Write where the training is: in ``epoch`` (from 0), with what ``meter`` has seen."""
         updates = training.updates
         average_statistics(updates.model)
         if not updates.processes.first:
@@ -84,7 +84,7 @@ class Keeper:
             "optimiser": updates.optimiser.state_dict(),
             "ema": updates.ema.module.state_dict() if updates.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "tally": tally.state(),
+            "meter": meter.state(),
             "best": best,
         }
         write_checkpoint(self.folder, PHASES.index(training.name), updates.done, state)
@@ -93,7 +93,7 @@ class Keeper:
         """Whether the checkpoint is of a later phase."""
         return self.saved is not None and PHASES.index(self.saved["phase"]) > PHASES.index(phase)
 
-    def restore(self, training: Training, tally: Tally) -> tuple[int, float]:
+    def restore(self, training: Training, meter: LossMeter) -> tuple[int, float]:
         """Bring a fresh training to where the checkpoint is; its epoch, and the best so far."""
         state, updates = self.saved, training.updates
         if state is None or state["phase"] != training.name:
@@ -112,7 +112,7 @@ class Keeper:
         scaler = updates.processes.accelerator.scaler
         if scaler is not None:
             scaler.load_state_dict(state["scaler"])
-        tally.load_state(state["tally"])
+        meter.load_state(state["meter"])
         return int(state["epoch"]), float(state["best"])
 
     def _recipe(self) -> dict[str, Any]:
@@ -145,27 +145,27 @@ def run_phase(
         CheckpointError: a checkpoint cannot be written, or does not fit.
     """
     updates, processes = training.updates, training.updates.processes
-    tally = Tally(processes.device)
-    start, best = keeper.restore(training, tally)
+    meter = LossMeter(processes.device)
+    start, best = keeper.restore(training, meter)
     per_epoch = training.updates_per_epoch
     together = phase.batch_size * phase.accumulate * processes.count
     observer.begin(training.name, phase.epochs, per_epoch, together, updates.done)
     try:
         for epoch in range(start, phase.epochs):
-            save = partial(keeper.save, training, epoch, tally, best)
-            losses = train_epoch(training, epoch, tally, observer, save, keeper.recipe.save_every)
+            save = partial(keeper.save, training, epoch, meter, best)
+            losses = train_epoch(training, epoch, meter, observer, save, keeper.recipe.save_every)
             average_statistics(updates.kept)
             metrics = evaluate()
             if processes.first:
-                record = {"phase": training.name, "epoch": epoch + 1, "lr": tally.rate}
+                record = {"phase": training.name, "epoch": epoch + 1, "lr": meter.rate}
                 record |= {**asdict(losses), **_by_name(metrics)}
                 append_to_log(keeper.folder, record)
                 observer.epoch(record)
             if better is not None and goodness.of(metrics) > best:
                 best = goodness.of(metrics)
                 better()
-            tally = Tally(processes.device)
-            keeper.save(training, epoch + 1, tally, best)
+            meter = LossMeter(processes.device)
+            keeper.save(training, epoch + 1, meter, best)
     finally:
         observer.end()
 

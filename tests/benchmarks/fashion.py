@@ -48,13 +48,13 @@ from subpath.finetune.context import RunContext, converted, make_phase, make_tra
 from subpath.finetune.criterion import make_criterion
 from subpath.finetune.data import Split, _Part, open_data
 from subpath.finetune.engine import distillation_learner, task_learner, train_epoch
+from subpath.finetune.loss_meter import LossMeter
 from subpath.finetune.network import make_network
 from subpath.finetune.observer import Silent
 from subpath.finetune.phase import PhaseSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.seeds import set_seeds
 from subpath.finetune.student import Student
-from subpath.finetune.tally import Tally
 from subpath.finetune.tasks.classification import ImageClassification
 from subpath.measure import count_macs
 
@@ -123,7 +123,7 @@ def train_phase(network: nn.Module, context: RunContext, phase: PhaseSection) ->
     learn = task_learner(network, updates, make_criterion(phase))
     training = make_training("train", phase, batches, learn, updates, context)
     for epoch in range(phase.epochs):
-        train_epoch(training, epoch, Tally(torch.device("cpu")), Silent())
+        train_epoch(training, epoch, LossMeter(torch.device("cpu")), Silent())
     return updates.kept
 
 
@@ -134,7 +134,7 @@ def train_together(model, context: RunContext, phase: PhaseSection) -> subpath.A
     learn = distillation_learner(student, updates, make_criterion(phase), context.recipe.distill)
     training = make_training("finetune", phase, batches, learn, updates, context)
     for epoch in range(phase.epochs):
-        train_epoch(training, epoch, Tally(torch.device("cpu")), Silent())
+        train_epoch(training, epoch, LossMeter(torch.device("cpu")), Silent())
     return updates.kept
 
 

@@ -23,10 +23,10 @@ from subpath.errors import RecipeError
 from subpath.finetune import evaluate
 from subpath.finetune.accuracy import accuracies
 from subpath.finetune.engine import train_epoch
+from subpath.finetune.loss_meter import LossMeter
 from subpath.finetune.network import in_sync
 from subpath.finetune.observer import Silent
 from subpath.finetune.processes import start_processes
-from subpath.finetune.tally import Tally
 from two_processes import made, settings
 
 TESTS = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_without_batch_statistics_two_processes_are_one_with_the_joined_batch(sh
     before = copy.deepcopy(model.state_dict())
     phase, distill = settings(name)
     losses = train_epoch(
-        training_of(model, phase, data, distill), 0, Tally(torch.device("cpu")), Silent()
+        training_of(model, phase, data, distill), 0, LossMeter(torch.device("cpu")), Silent()
     )
     got = load_file(shared / f"{name}.safetensors")
     for key, value in model.state_dict().items():

@@ -285,9 +285,9 @@ def test_flatten_and_restore_are_opposites():
 def test_the_state_of_optimisers_survives(name, tmp_path):
     from loops import batches, network, phase, training_of
     from subpath.finetune.engine import train_epoch
+    from subpath.finetune.loss_meter import LossMeter
     from subpath.finetune.observer import Silent
     from subpath.finetune.phase import OptimiserSection
-    from subpath.finetune.tally import Tally
     from subpath.finetune.training import Keeper
 
     data = batches(2)
@@ -297,15 +297,15 @@ def test_the_state_of_optimisers_survives(name, tmp_path):
     for interrupted in (False, True):
         torch.manual_seed(1)
         training = training_of(network(), section, data)
-        train_epoch(training, 0, Tally(torch.device("cpu")), Silent())
+        train_epoch(training, 0, LossMeter(torch.device("cpu")), Silent())
         if interrupted:
-            tally = Tally(torch.device("cpu"))
-            Keeper(tmp_path, read, None).save(training, 1, tally, 12.5)
+            meter = LossMeter(torch.device("cpu"))
+            Keeper(tmp_path, read, None).save(training, 1, meter, 12.5)
             torch.manual_seed(2)
             training = training_of(network(), section, data)
             keeper = Keeper(tmp_path, read, read_checkpoint(tmp_path))
-            assert keeper.restore(training, tally) == (1, 12.5)
-        train_epoch(training, 1, Tally(torch.device("cpu")), Silent())
+            assert keeper.restore(training, meter) == (1, 12.5)
+        train_epoch(training, 1, LossMeter(torch.device("cpu")), Silent())
         ends.append(training.updates.model.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 

@@ -30,7 +30,7 @@ class EpochLosses:
     images_per_second: float
 
 
-class Tally:
+class LossMeter:
     """What has been seen of an epoch so far, on this process.
 
     Attributes:
