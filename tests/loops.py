@@ -12,7 +12,7 @@ from subpath.finetune.engine import Training, distillation_learner, task_learner
 from subpath.finetune.phase import OptimiserSection, PhaseSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.student import Student
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 
 class Fixed:
@@ -46,7 +46,7 @@ def network(name="resnet18", **arguments):
 def training_of(model, phase, data, distill=None, processes=None, **how) -> Training:
     """With ``distill``, the two passes of an adaptive model; else the plain step."""
     processes = processes or start_processes("cpu")
-    updates = make_updates(model, phase, len(data) // phase.accumulate, processes)
+    updates = make_updater(model, phase, len(data) // phase.accumulate, processes)
     criterion = make_criterion(phase)
     if distill is None:
         learn = task_learner(model, updates, criterion)

@@ -25,7 +25,7 @@ from .processes import Processes
 from .recipe import Recipe
 from .tasks import Task
 from .training import PHASES
-from .updates import Updates, make_updates
+from .weight_updates import WeightUpdater, make_updater
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunContext:
 
 def make_phase(
     model: nn.Module, phase: PhaseSection, context: RunContext, number: int
-) -> tuple[SeededBatches, Updates]:
+) -> tuple[SeededBatches, WeightUpdater]:
     """The training data of a phase, and what changes the weights.
 
     Raises:
@@ -84,7 +84,7 @@ def make_phase(
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     processes.same_everywhere(model)
-    return batches, make_updates(model, phase, per_epoch, processes)
+    return batches, make_updater(model, phase, per_epoch, processes)
 
 
 def make_training(
@@ -92,7 +92,7 @@ def make_training(
     phase: PhaseSection,
     batches: SeededBatches,
     learn: Learn,
-    updates: Updates,
+    updates: WeightUpdater,
     context: RunContext,
 ) -> Training:
     """A phase, ready to run."""

@@ -25,7 +25,7 @@ from .observer import Observer
 from .recipe import DistillSection
 from .seeds import Use, seed_of, set_seeds
 from .student import Read, Student, call, in_single
-from .updates import Updates
+from .weight_updates import WeightUpdater
 
 # On an accelerator, losses are looked at every so many updates: looking waits for the device.
 LOOK_EVERY = 50
@@ -53,14 +53,14 @@ class Training:
     batches: SeededBatches
     mix: Mix
     learn: Learn
-    updates: Updates
+    updates: WeightUpdater
     accumulate: int
     seeds: tuple[int, ...]
     memory_format: torch.memory_format = torch.contiguous_format
 
     @property
     def updates_per_epoch(self) -> int:
-        """Updates in an epoch; batches left over are not used."""
+        """WeightUpdater in an epoch; batches left over are not used."""
         return len(self.batches) // self.accumulate
 
     def place(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
@@ -125,7 +125,7 @@ def size_of(inputs: Any) -> int:
 
 
 def task_learner(
-    network: nn.Module, updates: Updates, criterion: Criterion, read: Read = in_single
+    network: nn.Module, updates: WeightUpdater, criterion: Criterion, read: Read = in_single
 ) -> Learn:
     """The plain step that trains the original network; ``read`` prepares its output."""
 
@@ -141,7 +141,7 @@ def task_learner(
 
 def distillation_learner(
     student: Student,
-    updates: Updates,
+    updates: WeightUpdater,
     criterion: Criterion,
     section: DistillSection,
     teacher: Callable[[Any], Any] | None = None,

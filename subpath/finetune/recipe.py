@@ -219,7 +219,7 @@ class Recipe(Section):
     """With several processes: batch statistics over all of them (CUDA only). Else each process
     normalises its own batch, and running statistics are averaged after each epoch."""
     save_every: Positive | None = None
-    """Updates between two checkpoints for ``--resume``; one at the end of each epoch in any
+    """WeightUpdater between two checkpoints for ``--resume``; one at the end of each epoch in any
     case."""
     keep_best: bool = False
     """Also keep, under ``best``, the epoch with the best mean held-back accuracy of super-net and

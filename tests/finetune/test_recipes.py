@@ -15,7 +15,7 @@ from pictures import write_fashion_mnist
 from subpath.finetune import evaluation, finetune, read_recipe
 from subpath.finetune.network import architecture, make_network
 from subpath.finetune.processes import start_processes
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 PUBLISHED = sorted(path.stem for path in FOLDER.glob("imagenet-*.yaml"))
@@ -65,7 +65,7 @@ def rates(phase, per_epoch):
     """The learning rate of every update, as the engine sets it."""
     processes = start_processes("cpu")
     model = timm.create_model("resnet18", channels=[8, 8, 8, 8])
-    updates = make_updates(model, phase.model_copy(update={"ema": None}), per_epoch, processes)
+    updates = make_updater(model, phase.model_copy(update={"ema": None}), per_epoch, processes)
     found = []
     for number in range(phase.epochs * per_epoch):
         found.append(updates.learning_rate)
@@ -145,7 +145,7 @@ def test_the_other_settings_are_the_published_ones(name):
     network = timm.create_model(recipe.model.name, **recipe.model.arguments)
     example = torch.zeros(2, 3, 32, 32)
     model = subpath.convert(network, example)
-    updates = make_updates(model, phase, 1, start_processes("cpu"))
+    updates = make_updater(model, phase, 1, start_processes("cpu"))
     assert type(updates.optimiser) is kind
     if kind is torch.optim.SGD:
         assert {(g["momentum"], g["nesterov"]) for g in updates.optimiser.param_groups} == {

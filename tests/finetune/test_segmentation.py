@@ -23,7 +23,7 @@ from subpath.finetune.seeds import set_seeds
 from subpath.finetune.student import Student
 from subpath.finetune.tasks.masks import MaskedImages
 from subpath.finetune.tasks.segmentation import SemanticSegmentation
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 COLOURS = np.array([[30, 30, 30], [220, 40, 40], [40, 220, 40]], np.uint8)
 
@@ -114,7 +114,7 @@ def test_the_gradients_are_those_of_the_step_by_hand(recipe, scenes):
     model = subpath.convert(Painter(3), images[:2]).train()
     by_hand = copy.deepcopy(model)
     processes = start_processes("cpu")
-    updates = make_updates(model, made.finetune, 1, processes)
+    updates = make_updater(model, made.finetune, 1, processes)
     student = Student(model, processes, read=task.read)
     section = DistillSection(weight=1.0, base_task=0.5)
     criterion = task.criterion(made.finetune)

@@ -20,11 +20,11 @@ from subpath.finetune.phase import (
     ScheduleSection,
 )
 from subpath.finetune.processes import start_processes
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 
 def updates_of(model, phase, per_epoch=2):
-    return make_updates(model, phase, per_epoch, start_processes("cpu"))
+    return make_updater(model, phase, per_epoch, start_processes("cpu"))
 
 
 def rates(schedule, epochs, per_epoch=2, lr=0.1):

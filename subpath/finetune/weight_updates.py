@@ -22,7 +22,7 @@ from .processes import Processes
 
 
 @dataclass
-class Updates:
+class WeightUpdater:
     """What changes the weights of one phase.
 
     Attributes:
@@ -86,9 +86,9 @@ class Updates:
         return self.model if self.ema is None else self.ema.module
 
 
-def make_updates(
+def make_updater(
     model: nn.Module, phase: PhaseSection, per_epoch: int, processes: Processes
-) -> Updates:
+) -> WeightUpdater:
     """Optimiser, schedule, clipping and moving average of a phase.
 
     Args:
@@ -115,7 +115,7 @@ def make_updates(
     if phase.ema is not None:
         ema = ModelEmaV3(model, decay=phase.ema.decay, use_warmup=phase.ema.warmup)
     clip, resting = _clip(model, phase.clip), _resting(model, frozen)
-    return Updates(model, optimiser, schedule, clip, ema, frozen, resting, processes)
+    return WeightUpdater(model, optimiser, schedule, clip, ema, frozen, resting, processes)
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> tuple[nn.Parameter, ...]:
