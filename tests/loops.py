@@ -7,11 +7,11 @@ import math
 import torch
 
 from subpath import zoo
+from subpath.finetune.config_runner import Student
 from subpath.finetune.criterion import make_criterion, make_mix
 from subpath.finetune.engine import Training, distillation_learner, task_learner
 from subpath.finetune.phase import OptimiserSection, PhaseSection
 from subpath.finetune.processes import start_processes
-from subpath.finetune.student import Student
 from subpath.finetune.weight_updates import make_updater
 
 

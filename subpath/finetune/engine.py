@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from ..distill import Outputs, two_pass_step
 from ..distill.step import task_loss
 from ..skip import SkipConfig, skip_configs
+from .config_runner import ConfigRunner, Read, call, in_single
 from .criterion import Criterion, Mix, with_teacher
 from .loader import SeededBatches, to_device
 from .loss_meter import EpochLosses, LossMeter
 from .observer import Observer
 from .recipe import DistillSection
 from .seeds import Use, seed_of, set_seeds
-from .student import Read, Student, call, in_single
 from .weight_updates import WeightUpdater
 
 # On an accelerator, losses are looked at every so many updates: looking waits for the device.
@@ -140,7 +140,7 @@ def task_learner(
 
 
 def distillation_learner(
-    student: Student,
+    student: ConfigRunner,
     updates: WeightUpdater,
     criterion: Criterion,
     section: DistillSection,

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from ..adaptive.model import AdaptiveModel
+from .config_runner import Read, call, in_single
 from .loader import Batches, to_device
 from .observer import Observer, Silent
 from .processes import Processes
-from .student import Read, call, in_single
 
 
 class Measure(Protocol):

@@ -15,6 +15,7 @@ from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
+from .config_runner import ConfigRunner
 from .context import RunContext, converted, fitted, make_phase, make_training, threads
 from .criterion import make_teacher
 from .directory import (
@@ -40,7 +41,6 @@ from .recipe import Recipe
 from .results import Summary
 from .resume import read_checkpoint, remove_checkpoints
 from .seeds import set_seeds
-from .student import Student
 from .tasks import open_task
 from .training import PHASES, Goodness, Keeper, Metrics, run_phase
 
@@ -163,7 +163,7 @@ def _finetune(model: AdaptiveModel, context: RunContext, keeper: Keeper) -> Adap
     working = updates.model
     assert isinstance(working, AdaptiveModel)
     task, processes = context.task, context.processes
-    student = Student(working.train(), processes, recipe.compile, recipe.recompute, task.read)
+    student = ConfigRunner(working.train(), processes, recipe.compile, recipe.recompute, task.read)
     section, teacher = recipe.distill.teacher, None
     if section is not None:
         teacher = make_teacher(teacher_network(section, context.made), processes, task.read)

@@ -44,6 +44,7 @@ from torch import nn
 import subpath
 from subpath.finetune import read_recipe
 from subpath.finetune.accuracy import accuracies, accuracy
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.context import RunContext, converted, make_phase, make_training
 from subpath.finetune.criterion import make_criterion
 from subpath.finetune.data import Split, _Part, open_data
@@ -54,7 +55,6 @@ from subpath.finetune.observer import Silent
 from subpath.finetune.phase import PhaseSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.seeds import set_seeds
-from subpath.finetune.student import Student
 from subpath.finetune.tasks.classification import ImageClassification
 from subpath.measure import count_macs
 
@@ -130,7 +130,7 @@ def train_phase(network: nn.Module, context: RunContext, phase: PhaseSection) ->
 def train_together(model, context: RunContext, phase: PhaseSection) -> subpath.AdaptiveModel:
     """Train super-net and base-net."""
     batches, updates = make_phase(model, phase, context, 1)
-    student = Student(model.train(), context.processes)
+    student = ConfigRunner(model.train(), context.processes)
     learn = distillation_learner(student, updates, make_criterion(phase), context.recipe.distill)
     training = make_training("finetune", phase, batches, learn, updates, context)
     for epoch in range(phase.epochs):

@@ -15,6 +15,7 @@ from loops import Fixed, assert_close, batches, by_hand, cosine, network, phase,
 from subpath.distill import two_pass_step
 from subpath.errors import RunError
 from subpath.finetune.accuracy import accuracies, accuracy
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.criterion import make_criterion, make_mix, make_teacher, with_teacher
 from subpath.finetune.engine import random_config, train_epoch
 from subpath.finetune.loss_meter import LossMeter
@@ -22,7 +23,6 @@ from subpath.finetune.observer import Silent
 from subpath.finetune.phase import MixupSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection, TeacherSection
-from subpath.finetune.student import Student
 
 CPU = torch.device("cpu")
 
@@ -193,7 +193,7 @@ def test_recomputed_stages_keep_fewer_tensors():
     model = subpath.convert(network(), x).train()
     sizes = {}
     for recompute in (False, True):
-        student = Student(model, start_processes("cpu"), recompute=recompute)
+        student = ConfigRunner(model, start_processes("cpu"), recompute=recompute)
         kept = []
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t

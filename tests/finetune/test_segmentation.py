@@ -15,12 +15,12 @@ from small_networks import Painter
 from subpath.distill import Classes, Outputs, two_pass_step
 from subpath.errors import DataError
 from subpath.finetune import check_recipe, evaluate, finetune
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.engine import distillation_learner
 from subpath.finetune.loader import Place
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
 from subpath.finetune.seeds import set_seeds
-from subpath.finetune.student import Student
 from subpath.finetune.tasks.masks import MaskedImages
 from subpath.finetune.tasks.segmentation import SemanticSegmentation
 from subpath.finetune.weight_updates import make_updater
@@ -115,7 +115,7 @@ def test_the_gradients_are_those_of_the_step_by_hand(recipe, scenes):
     by_hand = copy.deepcopy(model)
     processes = start_processes("cpu")
     updates = make_updater(model, made.finetune, 1, processes)
-    student = Student(model, processes, read=task.read)
+    student = ConfigRunner(model, processes, read=task.read)
     section = DistillSection(weight=1.0, base_task=0.5)
     criterion = task.criterion(made.finetune)
     learn = distillation_learner(student, updates, criterion, section, outputs=task.outputs)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ...checkpoint import Architecture
 from ...distill import Outputs
 from ...errors import RecipeError
+from ..config_runner import in_single
 from ..criterion import Criterion, Mix
 from ..loader import Batches, Place, SeededBatches
 from ..measuring import Measure
 from ..phase import PhaseSection
 from ..recipe import Recipe
-from ..student import in_single
 
 Own = TypeVar("Own", bound="Task")
 

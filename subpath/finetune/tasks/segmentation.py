@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
+from ..config_runner import in_single
 from ..criterion import Criterion
 from ..loader import Batches, Place, SeededBatches, drawn, in_order
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from ..student import in_single
 from .base import Task
 from .masks import IGNORED, MaskedImages, MasksSection
 

@@ -17,7 +17,7 @@ Run = Callable[..., tuple[Any, tuple[Tensor, ...]]]
 Read = Callable[[Any], Any]
 
 
-class Student:
+class ConfigRunner:
     """An adaptive model as :func:`subpath.distill.two_pass_step` wants it.
 
     Args:
