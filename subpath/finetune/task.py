@@ -16,7 +16,7 @@ from ..adaptive.model import AdaptiveModel
 from ..distill.outputs import detached
 from ..distill.step import Distillation, distillation_losses, heads, task_loss
 from ..skip import SkipConfig
-from .names import UnderOriginalNames, classifier_weights, original_name
+from .parameter_names import UnderOriginalNames, classifier_weights, original_name
 
 
 class TwoPasses(nn.Module):

@@ -16,7 +16,7 @@ from torch import nn
 from ..adaptive.model import AdaptiveModel
 from ..distill import average_gradients
 from ..errors import RecipeError
-from .names import UnderOriginalNames, classifier_weights, twin_weights
+from .parameter_names import UnderOriginalNames, classifier_weights, twin_weights
 from .phase import ClipSection, OptimiserSection, PhaseSection, ScheduleSection
 from .processes import Processes
 
