@@ -42,7 +42,7 @@ from .results import Summary
 from .resume import read_checkpoint, remove_checkpoints
 from .seeds import set_seeds
 from .tasks import open_task
-from .training import PHASES, Goodness, Keeper, Metrics, run_phase
+from .training import PHASES, Checkpointer, Goodness, Metrics, run_phase
 
 
 def finetune(
@@ -103,7 +103,7 @@ def _run(
         done = finished(folder)
         if done is not None:
             return done
-    keeper = Keeper(folder, recipe, read_checkpoint(folder) if resume else None)
+    checkpointer = Checkpointer(folder, recipe, read_checkpoint(folder) if resume else None)
     set_seeds(recipe.seed)  # of the first weights
     task = open_task(recipe)
     made = task.architecture(recipe)
@@ -112,15 +112,15 @@ def _run(
     context = RunContext(recipe, folder, processes, task.fitted(network), made, observer)
     model = converted(network, context)  # fails, if it must, before anything is done
     if processes.first and resume:
-        shorten_log(folder, _epochs_done(keeper))
+        shorten_log(folder, _epochs_done(checkpointer))
     elif processes.first:
         prepare(folder, recipe, overwrite)
     processes.wait()
 
-    if recipe.train is not None and not keeper.is_past("train"):
-        network = _train(network.to(processes.device), recipe.train, context, keeper)
+    if recipe.train is not None and not checkpointer.is_past("train"):
+        network = _train(network.to(processes.device), recipe.train, context, checkpointer)
         model = converted(network, context)
-    model = _finetune(fitted(model.to(processes.device), context), context, keeper)
+    model = _finetune(fitted(model.to(processes.device), context), context, checkpointer)
 
     summary = summarise(model, None, context)
     model.measured = summary.table()
@@ -135,7 +135,7 @@ def _run(
 
 
 def _train(
-    network: nn.Module, phase: PhaseSection, context: RunContext, keeper: Keeper
+    network: nn.Module, phase: PhaseSection, context: RunContext, checkpointer: Checkpointer
 ) -> nn.Module:
     """Train the original network, before it is converted."""
     batches, updates = make_phase(network, phase, context, PHASES.index("train"))
@@ -148,13 +148,15 @@ def _train(
         kept, processes = updates.kept, context.processes
         return {"original": measured(kept, context.held_back, processes, task.measure, task.read)}
 
-    run_phase(training, phase, evaluate, keeper, context.observer)
+    run_phase(training, phase, evaluate, checkpointer, context.observer)
     network.load_state_dict(updates.kept.state_dict())
     updates.thaw()
     return network
 
 
-def _finetune(model: AdaptiveModel, context: RunContext, keeper: Keeper) -> AdaptiveModel:
+def _finetune(
+    model: AdaptiveModel, context: RunContext, checkpointer: Checkpointer
+) -> AdaptiveModel:
     """Train super-net and base-net together."""
     recipe, phase, stages = context.recipe, context.recipe.finetune, len(model.stages)
     _check_stages(recipe, stages)
@@ -185,7 +187,7 @@ def _finetune(model: AdaptiveModel, context: RunContext, keeper: Keeper) -> Adap
 
     better = save_best if recipe.keep_best else None
     goodness = Goodness(task.metric, task.rising)
-    run_phase(training, phase, evaluate, keeper, context.observer, better, goodness)
+    run_phase(training, phase, evaluate, checkpointer, context.observer, better, goodness)
     model.load_state_dict(kept.state_dict())
     model.freeze_original(False)
     return model
@@ -200,11 +202,13 @@ def _check_stages(recipe: Recipe, stages: int) -> None:
         )
 
 
-def _epochs_done(keeper: Keeper) -> dict[str, int]:
-    if keeper.saved is None:
+def _epochs_done(checkpointer: Checkpointer) -> dict[str, int]:
+    if checkpointer.saved is None:
         return {}
-    done = {"train": keeper.recipe.train.epochs} if keeper.recipe.train is not None else {}
-    return {**done, str(keeper.saved["phase"]): int(keeper.saved["epoch"])}
+    done = (
+        {"train": checkpointer.recipe.train.epochs} if checkpointer.recipe.train is not None else {}
+    )
+    return {**done, str(checkpointer.saved["phase"]): int(checkpointer.saved["epoch"])}
 
 
 def _resolved(recipe: Recipe, folder: Path) -> Recipe:

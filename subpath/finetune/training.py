@@ -47,7 +47,7 @@ class Goodness:
 
 
 @dataclass
-class Keeper:
+class Checkpointer:
     """What writes and reads the state of the training.
 
     Attributes:
@@ -124,7 +124,7 @@ def run_phase(
     training: Training,
     phase: PhaseSection,
     evaluate: Callable[[], Metrics],
-    keeper: Keeper,
+    checkpointer: Checkpointer,
     observer: Observer,
     better: Callable[[], None] | None = None,
     goodness: Goodness = Goodness(),
@@ -135,7 +135,7 @@ def run_phase(
         training: the phase, at its start.
         phase: what the recipe says.
         evaluate: metrics on held-back data.
-        keeper: writes and reads checkpoints.
+        checkpointer: writes and reads checkpoints.
         observer: gets told about the progress.
         better: called when an epoch is the best so far.
         goodness: tells whether it is.
@@ -146,26 +146,28 @@ def run_phase(
     """
     updates, processes = training.updates, training.updates.processes
     meter = LossMeter(processes.device)
-    start, best = keeper.restore(training, meter)
+    start, best = checkpointer.restore(training, meter)
     per_epoch = training.updates_per_epoch
     together = phase.batch_size * phase.accumulate * processes.count
     observer.begin(training.name, phase.epochs, per_epoch, together, updates.done)
     try:
         for epoch in range(start, phase.epochs):
-            save = partial(keeper.save, training, epoch, meter, best)
-            losses = train_epoch(training, epoch, meter, observer, save, keeper.recipe.save_every)
+            save = partial(checkpointer.save, training, epoch, meter, best)
+            losses = train_epoch(
+                training, epoch, meter, observer, save, checkpointer.recipe.save_every
+            )
             average_statistics(updates.kept)
             metrics = evaluate()
             if processes.first:
                 record = {"phase": training.name, "epoch": epoch + 1, "lr": meter.rate}
                 record |= {**asdict(losses), **_by_name(metrics)}
-                append_to_log(keeper.folder, record)
+                append_to_log(checkpointer.folder, record)
                 observer.epoch(record)
             if better is not None and goodness.of(metrics) > best:
                 best = goodness.of(metrics)
                 better()
             meter = LossMeter(processes.device)
-            keeper.save(training, epoch + 1, meter, best)
+            checkpointer.save(training, epoch + 1, meter, best)
     finally:
         observer.end()
 

@@ -288,7 +288,7 @@ def test_the_state_of_optimisers_survives(name, tmp_path):
     from subpath.finetune.loss_meter import LossMeter
     from subpath.finetune.observer import Silent
     from subpath.finetune.phase import OptimiserSection
-    from subpath.finetune.training import Keeper
+    from subpath.finetune.training import Checkpointer
 
     data = batches(2)
     section = phase(optimiser=OptimiserSection(name=name, lr=0.01, weight_decay=0.1))
@@ -300,11 +300,11 @@ def test_the_state_of_optimisers_survives(name, tmp_path):
         train_epoch(training, 0, LossMeter(torch.device("cpu")), Silent())
         if interrupted:
             meter = LossMeter(torch.device("cpu"))
-            Keeper(tmp_path, read, None).save(training, 1, meter, 12.5)
+            Checkpointer(tmp_path, read, None).save(training, 1, meter, 12.5)
             torch.manual_seed(2)
             training = training_of(network(), section, data)
-            keeper = Keeper(tmp_path, read, read_checkpoint(tmp_path))
-            assert keeper.restore(training, meter) == (1, 12.5)
+            checkpointer = Checkpointer(tmp_path, read, read_checkpoint(tmp_path))
+            assert checkpointer.restore(training, meter) == (1, 12.5)
         train_epoch(training, 1, LossMeter(torch.device("cpu")), Silent())
         ends.append(training.updates.model.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
