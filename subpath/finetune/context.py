@@ -92,7 +92,7 @@ def make_training(
     phase: PhaseSection,
     batches: SeededBatches,
     learn: Learn,
-    updates: WeightUpdater,
+    updater: WeightUpdater,
     context: RunContext,
 ) -> Training:
     """A phase, ready to run."""
@@ -101,7 +101,7 @@ def make_training(
         batches,
         context.task.mix(phase),
         learn,
-        updates,
+        updater,
         phase.accumulate,
         (context.recipe.seed, PHASES.index(name)),
         torch.channels_last if context.recipe.channels_last else torch.contiguous_format,

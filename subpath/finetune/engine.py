@@ -43,7 +43,7 @@ class Training:
         mix: what is done to a batch as a whole.
         learn: adds the gradients of a batch, ``learn(inputs, targets, weight, seed)``, and gives
             back its losses.
-        updates: what changes the weights.
+        updater: what changes the weights.
         accumulate: batches for one update.
         seeds: of the run and the phase.
         memory_format: of pictures.
@@ -53,7 +53,7 @@ class Training:
     batches: SeededBatches
     mix: Mix
     learn: Learn
-    updates: WeightUpdater
+    updater: WeightUpdater
     accumulate: int
     seeds: tuple[int, ...]
     memory_format: torch.memory_format = torch.contiguous_format
@@ -65,7 +65,7 @@ class Training:
 
     def place(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """A batch on the device."""
-        device = self.updates.processes.device
+        device = self.updater.processes.device
         return to_device(inputs, device, self.memory_format), to_device(targets, device)
 
 
@@ -90,15 +90,15 @@ def train_epoch(
     Raises:
         RunError: a loss is not finite.
     """
-    updates, processes = training.updates, training.updates.processes
+    updater, processes = training.updater, training.updater.processes
     look_every = 1 if processes.device.type == "cpu" and processes.count == 1 else LOOK_EVERY
-    updates.train_mode()
+    updater.train_mode()
     if meter.batches == 0:
-        meter.rate = updates.learning_rate
+        meter.rate = updater.learning_rate
     batches = training.batches.epoch(epoch, start=meter.batches)
     first = meter.batches // training.accumulate
     for number in range(first + 1, training.updates_per_epoch + 1):
-        updates.optimiser.zero_grad()
+        updater.optimiser.zero_grad()
         for _ in range(training.accumulate):
             inputs, targets = training.place(*next(batches))
             place = (*training.seeds, epoch, meter.batches)
@@ -107,8 +107,8 @@ def train_epoch(
             config_seed = seed_of(Use.CONFIG, *place)  # the same on all processes
             losses = training.learn(inputs, targets, 1 / training.accumulate, config_seed)
             meter.add(losses, size_of(inputs))
-        observer.batch(losses["loss"], updates.learning_rate)
-        updates.step()
+        observer.batch(losses["loss"], updater.learning_rate)
+        updater.step()
         saving = save is not None and save_every is not None and number % save_every == 0
         if saving or number % look_every == 0 or number == training.updates_per_epoch:
             meter.check(processes, training.name, epoch)
@@ -125,15 +125,15 @@ def size_of(inputs: Any) -> int:
 
 
 def task_learner(
-    network: nn.Module, updates: WeightUpdater, criterion: Criterion, read: Read = in_single
+    network: nn.Module, updater: WeightUpdater, criterion: Criterion, read: Read = in_single
 ) -> Learn:
     """The plain step that trains the original network; ``read`` prepares its output."""
 
     def learn(inputs: Any, targets: Any, weight: float, seed: int) -> dict[str, Tensor]:
-        with updates.processes.autocast():
+        with updater.processes.autocast():
             output = call(network, inputs)
         loss = task_loss(read(output), targets, criterion)
-        updates.processes.backward(weight * loss)
+        updater.processes.backward(weight * loss)
         return {"loss": loss.detach(), "task": loss.detach()}
 
     return learn
@@ -141,7 +141,7 @@ def task_learner(
 
 def distillation_learner(
     student: ConfigRunner,
-    updates: WeightUpdater,
+    updater: WeightUpdater,
     criterion: Criterion,
     section: DistillSection,
     teacher: Callable[[Any], Any] | None = None,
@@ -166,7 +166,7 @@ def distillation_learner(
             further=random_config(len(student.stages), seed) if section.random_pass else (),
             outputs=outputs,
             weight=weight * section.whole,
-            backward=updates.processes.backward,
+            backward=updater.processes.backward,
         )
         return {
             "loss": losses.total,

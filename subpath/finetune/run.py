@@ -138,19 +138,19 @@ def _train(
     network: nn.Module, phase: PhaseSection, context: RunContext, checkpointer: Checkpointer
 ) -> nn.Module:
     """Train the original network, before it is converted."""
-    batches, updates = make_phase(network, phase, context, PHASES.index("train"))
-    compiled: Any = torch.compile(updates.model) if context.recipe.compile else updates.model
+    batches, updater = make_phase(network, phase, context, PHASES.index("train"))
+    compiled: Any = torch.compile(updater.model) if context.recipe.compile else updater.model
     task = context.task
-    learn = task_learner(compiled, updates, task.criterion(phase), task.read)
-    training = make_training("train", phase, batches, learn, updates, context)
+    learn = task_learner(compiled, updater, task.criterion(phase), task.read)
+    training = make_training("train", phase, batches, learn, updater, context)
 
     def evaluate() -> Metrics:
-        kept, processes = updates.kept, context.processes
+        kept, processes = updater.kept, context.processes
         return {"original": measured(kept, context.held_back, processes, task.measure, task.read)}
 
     run_phase(training, phase, evaluate, checkpointer, context.observer)
-    network.load_state_dict(updates.kept.state_dict())
-    updates.thaw()
+    network.load_state_dict(updater.kept.state_dict())
+    updater.thaw()
     return network
 
 
@@ -161,8 +161,8 @@ def _finetune(
     recipe, phase, stages = context.recipe, context.recipe.finetune, len(model.stages)
     _check_stages(recipe, stages)
     model.freeze_original(phase.original == "frozen")
-    batches, updates = make_phase(model, phase, context, PHASES.index("finetune"))
-    working = updates.model
+    batches, updater = make_phase(model, phase, context, PHASES.index("finetune"))
+    working = updater.model
     assert isinstance(working, AdaptiveModel)
     task, processes = context.task, context.processes
     student = ConfigRunner(working.train(), processes, recipe.compile, recipe.recompute, task.read)
@@ -170,11 +170,11 @@ def _finetune(
     if section is not None:
         teacher = make_teacher(teacher_network(section, context.made), processes, task.read)
     criterion = task.criterion(phase)
-    learn = distillation_learner(student, updates, criterion, recipe.distill, teacher, task.outputs)
-    training = make_training("finetune", phase, batches, learn, updates, context)
+    learn = distillation_learner(student, updater, criterion, recipe.distill, teacher, task.outputs)
+    training = make_training("finetune", phase, batches, learn, updater, context)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
 
-    kept = updates.kept
+    kept = updater.kept
     assert isinstance(kept, AdaptiveModel)
 
     def evaluate() -> Metrics:

@@ -69,25 +69,25 @@ class Checkpointer:
 
     def save(self, training: Training, epoch: int, meter: LossMeter, best: float) -> None:
         """Write where the training is: in ``epoch`` (from 0), with what ``meter`` has seen."""
-        updates = training.updates
-        average_statistics(updates.model)
-        if not updates.processes.first:
+        updater = training.updater
+        average_statistics(updater.model)
+        if not updater.processes.first:
             return
-        scaler = updates.processes.accelerator.scaler
+        scaler = updater.processes.accelerator.scaler
         state = {
             "recipe": self._recipe(),
-            "processes": updates.processes.count,
+            "processes": updater.processes.count,
             "phase": training.name,
             "epoch": epoch,
-            "updates": updates.done,
-            "model": updates.model.state_dict(),
-            "optimiser": updates.optimiser.state_dict(),
-            "ema": updates.ema.module.state_dict() if updates.ema is not None else None,
+            "updates": updater.done,
+            "model": updater.model.state_dict(),
+            "optimiser": updater.optimiser.state_dict(),
+            "ema": updater.ema.module.state_dict() if updater.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "meter": meter.state(),
             "best": best,
         }
-        write_checkpoint(self.folder, PHASES.index(training.name), updates.done, state)
+        write_checkpoint(self.folder, PHASES.index(training.name), updater.done, state)
 
     def is_past(self, phase: str) -> bool:
         """Whether the checkpoint is of a later phase."""
@@ -95,21 +95,21 @@ class Checkpointer:
 
     def restore(self, training: Training, meter: LossMeter) -> tuple[int, float]:
         """Bring a fresh training to where the checkpoint is; its epoch, and the best so far."""
-        state, updates = self.saved, training.updates
+        state, updater = self.saved, training.updater
         if state is None or state["phase"] != training.name:
             return 0, -math.inf
-        if state["processes"] != updates.processes.count:
+        if state["processes"] != updater.processes.count:
             raise CheckpointError(
-                f"got {updates.processes.count} processes, and a checkpoint of "
+                f"got {updater.processes.count} processes, and a checkpoint of "
                 f"{state['processes']}; expected as many as the run began with"
             )
-        updates.model.load_state_dict(state["model"])
-        updates.optimiser.load_state_dict(state["optimiser"])
-        _as_before(updates.optimiser)
-        updates.done = state["updates"]
-        if updates.ema is not None:
-            updates.ema.module.load_state_dict(state["ema"])
-        scaler = updates.processes.accelerator.scaler
+        updater.model.load_state_dict(state["model"])
+        updater.optimiser.load_state_dict(state["optimiser"])
+        _as_before(updater.optimiser)
+        updater.done = state["updates"]
+        if updater.ema is not None:
+            updater.ema.module.load_state_dict(state["ema"])
+        scaler = updater.processes.accelerator.scaler
         if scaler is not None:
             scaler.load_state_dict(state["scaler"])
         meter.load_state(state["meter"])
@@ -144,19 +144,19 @@ def run_phase(
         RunError: a loss is not finite.
         CheckpointError: a checkpoint cannot be written, or does not fit.
     """
-    updates, processes = training.updates, training.updates.processes
+    updater, processes = training.updater, training.updater.processes
     meter = LossMeter(processes.device)
     start, best = checkpointer.restore(training, meter)
     per_epoch = training.updates_per_epoch
     together = phase.batch_size * phase.accumulate * processes.count
-    observer.begin(training.name, phase.epochs, per_epoch, together, updates.done)
+    observer.begin(training.name, phase.epochs, per_epoch, together, updater.done)
     try:
         for epoch in range(start, phase.epochs):
             save = partial(checkpointer.save, training, epoch, meter, best)
             losses = train_epoch(
                 training, epoch, meter, observer, save, checkpointer.recipe.save_every
             )
-            average_statistics(updates.kept)
+            average_statistics(updater.kept)
             metrics = evaluate()
             if processes.first:
                 record = {"phase": training.name, "epoch": epoch + 1, "lr": meter.rate}

@@ -119,23 +119,23 @@ def fresh(context: RunContext) -> nn.Module:
 
 def train_phase(network: nn.Module, context: RunContext, phase: PhaseSection) -> nn.Module:
     """Train a network as usual."""
-    batches, updates = make_phase(network, phase, context, 0)
-    learn = task_learner(network, updates, make_criterion(phase))
-    training = make_training("train", phase, batches, learn, updates, context)
+    batches, updater = make_phase(network, phase, context, 0)
+    learn = task_learner(network, updater, make_criterion(phase))
+    training = make_training("train", phase, batches, learn, updater, context)
     for epoch in range(phase.epochs):
         train_epoch(training, epoch, LossMeter(torch.device("cpu")), Silent())
-    return updates.kept
+    return updater.kept
 
 
 def train_together(model, context: RunContext, phase: PhaseSection) -> subpath.AdaptiveModel:
     """Train super-net and base-net."""
-    batches, updates = make_phase(model, phase, context, 1)
+    batches, updater = make_phase(model, phase, context, 1)
     student = ConfigRunner(model.train(), context.processes)
-    learn = distillation_learner(student, updates, make_criterion(phase), context.recipe.distill)
-    training = make_training("finetune", phase, batches, learn, updates, context)
+    learn = distillation_learner(student, updater, make_criterion(phase), context.recipe.distill)
+    training = make_training("finetune", phase, batches, learn, updater, context)
     for epoch in range(phase.epochs):
         train_epoch(training, epoch, LossMeter(torch.device("cpu")), Silent())
-    return updates.kept
+    return updater.kept
 
 
 def short_phase(context: RunContext, model, epochs: int, share: float, changed: dict[str, Any]):

@@ -1,4 +1,4 @@
-"""MaskedImages of Fashion-MNIST's garments on canvases, with masks and boxes, for segmentation.
+"""Scenes of Fashion-MNIST's garments on canvases, with masks and boxes, for segmentation.
 
     apt-get install dataset-fashion-mnist
     python tests/benchmarks/fashion_scenes.py DIR
@@ -68,7 +68,7 @@ def write(
         (folder / name).mkdir(parents=True, exist_ok=True)
     images, boxes = [], []
     for number in range(count):
-        canvas, mask, instances = context(size, garments, labels, random)
+        canvas, mask, instances = scene(size, garments, labels, random)
         name = f"{number:05d}.png"
         Image.fromarray(canvas).save(folder / "images" / name)
         Image.fromarray(mask).save(folder / "masks" / name)
@@ -82,7 +82,7 @@ def write(
     (folder / "instances.json").write_text(json.dumps(document))
 
 
-def context(
+def scene(
     size: int, garments: NDArray[Any], labels: NDArray[Any], random: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], list[dict[str, Any]]]:
     """Two to four garments on an uneven ground; later ones lie on earlier ones.

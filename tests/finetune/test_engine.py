@@ -77,7 +77,7 @@ def test_accumulated_batches_count_as_one():
     one = training_of(model, phase(epochs=1, accumulate=2), data, DistillSection())
     run_epoch(one)
     run_epoch(training_of(expected, phase(epochs=1), joined, DistillSection()))
-    assert one.updates.done == 2
+    assert one.updater.done == 2
     assert_close(model, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -306,7 +306,7 @@ def test_the_state_of_optimisers_survives(name, tmp_path):
             checkpointer = Checkpointer(tmp_path, read, read_checkpoint(tmp_path))
             assert checkpointer.restore(training, meter) == (1, 12.5)
         train_epoch(training, 1, LossMeter(torch.device("cpu")), Silent())
-        ends.append(training.updates.model.state_dict())
+        ends.append(training.updater.model.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 

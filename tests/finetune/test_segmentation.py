@@ -114,11 +114,11 @@ def test_the_gradients_are_those_of_the_step_by_hand(recipe, scenes):
     model = subpath.convert(Painter(3), images[:2]).train()
     by_hand = copy.deepcopy(model)
     processes = start_processes("cpu")
-    updates = make_updater(model, made.finetune, 1, processes)
+    updater = make_updater(model, made.finetune, 1, processes)
     student = ConfigRunner(model, processes, read=task.read)
     section = DistillSection(weight=1.0, base_task=0.5)
     criterion = task.criterion(made.finetune)
-    learn = distillation_learner(student, updates, criterion, section, outputs=task.outputs)
+    learn = distillation_learner(student, updater, criterion, section, outputs=task.outputs)
     losses = learn(*batch, 1.0, 0)
 
     def loss(output, classes):
