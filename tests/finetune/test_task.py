@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import subpath
 from loops import batches, network
 from subpath.distill import two_pass_step
-from subpath.finetune.task import TwoPassTask
+from subpath.finetune.timm_task import TwoPassTask
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
 
