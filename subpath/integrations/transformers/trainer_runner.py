@@ -13,7 +13,7 @@ from ...plan import StagePlan
 from .places import vectors
 
 
-class Student:
+class TrainerRunner:
     """What :func:`subpath.distill.two_pass_step` trains.
 
     Args:
