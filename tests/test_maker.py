@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from subpath.constructors import constructor
 from subpath.errors import ModelError
-from subpath.maker import maker
 
 
 def test_arguments_that_a_network_changes_make_it_again() -> None:
@@ -20,7 +20,7 @@ def test_arguments_that_a_network_changes_make_it_again() -> None:
     block = {"block_type": "ir", "stride": 1, "out_chs": 16, "exp_ratio": 2.0, "act_layer": None}
     arguments = {"block_args": [[dict(block), dict(block)]], "stem_size": 16, "fix_stem": True}
     before = copy.deepcopy(arguments)
-    make = maker("timm.models.efficientnet:EfficientNet", arguments)
+    make = constructor("timm.models.efficientnet:EfficientNet", arguments)
     one, other = make(), make()
     assert arguments == before
     assert one.state_dict().keys() == other.state_dict().keys()
@@ -59,7 +59,7 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("library")
 def test_what_takes_a_config_is_made_from_its_fields() -> None:
     def size(name: str, **arguments: Any) -> int:
-        model: Any = maker(f"library_for_test:{name}", arguments)()
+        model: Any = constructor(f"library_for_test:{name}", arguments)()
         return int(model.config.hidden_size)
 
     assert size("Network") == 8
@@ -70,6 +70,6 @@ def test_what_takes_a_config_is_made_from_its_fields() -> None:
 
 @pytest.mark.usefixtures("library")
 def test_a_field_that_the_config_does_not_know() -> None:
-    make = maker("library_for_test:Network", {"hiden_size": 3})
+    make = constructor("library_for_test:Network", {"hiden_size": 3})
     with pytest.raises(ModelError, match=r"got hiden_size .* near hiden_size: hidden_size"):
         make()

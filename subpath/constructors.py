@@ -22,7 +22,7 @@ from . import zoo
 from .errors import ModelError, SubpathError
 
 
-def maker(name: str, arguments: Mapping[str, Any]) -> Callable[[], nn.Module]:
+def constructor(name: str, arguments: Mapping[str, Any]) -> Callable[[], nn.Module]:
     """What makes the network called ``name``; a callable's module is imported at once.
 
     Raises:
