@@ -23,7 +23,7 @@ ORDER = [
     {"graph", "choice", "recipes"},
     {"plan"},
     {"adaptive"},
-    {"convert", "zoo", "constructor"},
+    {"convert", "zoo", "constructors"},
     {"distill", "measure", "calibrate", "environment", "export", "checkpoint"},
     {"sweep", "fit"},
     {"finetune", "integrations"},
@@ -31,7 +31,7 @@ ORDER = [
     {"report"},
     {"cli"},
 ]
-BESIDE = {("skip", "errors"), ("convert", "zoo"), ("constructor", "zoo"), ("export", "checkpoint")}
+BESIDE = {("skip", "errors"), ("convert", "zoo"), ("constructors", "zoo"), ("export", "checkpoint")}
 BESIDE |= {("measure", "export")}
 
 LIBRARIES = {

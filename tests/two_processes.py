@@ -53,7 +53,7 @@ def share(rank: int, out: Path, recipes: list[Path]) -> None:
         model, data = made(name)
         if rank:  # the first process's weights count
             torch.nn.init.ones_(next(model.parameters()))
-        processes.same_everywhere(model)
+        processes.broadcast(model)
         mine = [(x[4 * rank : 4 * rank + 4], y[4 * rank : 4 * rank + 4]) for x, y in data]
         training = training_of(model, *settings(name)[:1], mine, settings(name)[1], processes)
         result = train_epoch(training, 0, LossMeter(processes.device), Silent())

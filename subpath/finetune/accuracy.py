@@ -33,7 +33,7 @@ class TopOne:
         counts = self._counts
         if counts is None:
             counts = torch.zeros(2, dtype=torch.int64, device=processes.device)
-        correct, seen = processes.total(counts).tolist()
+        correct, seen = processes.sum(counts).tolist()
         return {"top1": 100 * correct / seen}
 
 

@@ -83,7 +83,7 @@ def make_phase(
         model = in_sync(model, processes.device)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
-    processes.same_everywhere(model)
+    processes.broadcast(model)
     return batches, make_updater(model, phase, per_epoch, processes)
 
 

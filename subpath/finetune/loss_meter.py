@@ -69,7 +69,7 @@ class LossMeter:
         Raises:
             RunError: there was one, on any process.
         """
-        for name, batch in zip(PASSES, processes.lowest(self.bad.clone()).tolist(), strict=True):
+        for name, batch in zip(PASSES, processes.minimum(self.bad.clone()).tolist(), strict=True):
             if batch < NEVER:
                 raise RunError(
                     f"got a loss that is not finite in the {name}'s pass, at batch {batch + 1} of "
@@ -81,7 +81,7 @@ class LossMeter:
         """The means over all batches of all processes."""
         seconds = self.seconds + time.perf_counter() - self._since
         counted = self.sums.new_tensor([self.batches, self.images])
-        totals = processes.total(torch.cat([self.sums, counted])).tolist()
+        totals = processes.sum(torch.cat([self.sums, counted])).tolist()
         *sums, batches, images = totals
         mean = {name: value / batches for name, value in zip(LOSSES, sums, strict=True)}
         return EpochLosses(

@@ -150,7 +150,7 @@ def _train(
 
     run_phase(training, phase, evaluate, checkpointer, context.observer)
     network.load_state_dict(updater.kept.state_dict())
-    updater.thaw()
+    updater.unfreeze()
     return network
 
 

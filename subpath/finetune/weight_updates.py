@@ -32,7 +32,7 @@ class WeightUpdater:
         clip: clips the gradients.
         ema: the moving average of the weights, if the recipe wants one.
         frozen: weights that stay as they are.
-        resting: norms that are frozen whole; they stay in eval mode.
+        frozen_norms: norms that are frozen whole; they stay in eval mode.
         processes: who else has gradients of the same update.
         done: updates so far.
     """
@@ -43,7 +43,7 @@ class WeightUpdater:
     clip: Callable[[], None]
     ema: ModelEmaV3 | None
     frozen: tuple[nn.Parameter, ...]
-    resting: tuple[nn.Module, ...]
+    frozen_norms: tuple[nn.Module, ...]
     processes: Processes
     done: int = 0
 
@@ -55,7 +55,7 @@ class WeightUpdater:
     def train_mode(self) -> None:
         """Put the model in train mode, but for frozen norms."""
         self.model.train()
-        for norm in self.resting:
+        for norm in self.frozen_norms:
             norm.eval()
 
     def step(self) -> None:
@@ -75,7 +75,7 @@ class WeightUpdater:
         if self.ema is not None:
             self.ema.update(self.model, step=self.done)
 
-    def thaw(self) -> None:
+    def unfreeze(self) -> None:
         """Let frozen weights learn again."""
         for parameter in self.frozen:
             parameter.requires_grad = True
@@ -114,8 +114,8 @@ def make_updater(
     ema = None
     if phase.ema is not None:
         ema = ModelEmaV3(model, decay=phase.ema.decay, use_warmup=phase.ema.warmup)
-    clip, resting = _clip(model, phase.clip), _resting(model, frozen)
-    return WeightUpdater(model, optimiser, schedule, clip, ema, frozen, resting, processes)
+    clip, frozen_norms = _clip(model, phase.clip), _frozen_norms(model, frozen)
+    return WeightUpdater(model, optimiser, schedule, clip, ema, frozen, frozen_norms, processes)
 
 
 def freeze(model: nn.Module, patterns: tuple[str, ...]) -> tuple[nn.Parameter, ...]:
@@ -140,7 +140,7 @@ def freeze(model: nn.Module, patterns: tuple[str, ...]) -> tuple[nn.Parameter, .
     return tuple(chosen.values())
 
 
-def _resting(model: nn.Module, frozen: tuple[nn.Parameter, ...]) -> tuple[nn.Module, ...]:
+def _frozen_norms(model: nn.Module, frozen: tuple[nn.Parameter, ...]) -> tuple[nn.Module, ...]:
     """The norms with running statistics all of whose weights are frozen."""
     still = {id(parameter) for parameter in frozen}
     norms = [m for m in model.modules() if getattr(m, "running_mean", None) is not None]

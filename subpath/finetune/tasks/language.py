@@ -118,7 +118,7 @@ class Perplexity:
     def result(self, processes: Processes) -> dict[str, float]:
         """``perplexity`` of a token."""
         counts = torch.tensor([self._nats, self._tokens], device=processes.device)
-        nats, tokens = processes.total(counts).tolist()
+        nats, tokens = processes.sum(counts).tolist()
         return {"perplexity": math.exp(min(nats / tokens, LARGEST))}
 
 

@@ -139,7 +139,7 @@ class MeanIou:
     def result(self, processes: Processes) -> dict[str, float]:
         """``miou``."""
         index = self._index.to(processes.device)
-        index.confmat = processes.total(index.confmat)
+        index.confmat = processes.sum(index.confmat)
         return {"miou": 100 * float(index.compute())}
 
 

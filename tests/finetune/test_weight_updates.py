@@ -184,7 +184,7 @@ def test_frozen_weights_and_the_statistics_of_frozen_norms_stay():
     for key, value in before.items():
         trained = not key.startswith(frozen) and not key.startswith("twin_norms.")
         assert torch.equal(after[key], value) != trained, key
-    made.thaw()
+    made.unfreeze()
     assert all(p.requires_grad for p in model.parameters())
     with pytest.raises(RecipeError, match=r"'conv9\.\*', which matches no weight"):
         updates_of(model, phase(freeze=("conv9.*",)))
