@@ -16,7 +16,7 @@ from .facts import Fact
 from .tensors import tensors_in
 
 
-class Movement:
+class LayoutOps:
     """Tells which nodes of a traced graph move elements, and where to."""
 
     def __init__(self, facts: Mapping[fx.Node, Fact], modules: Mapping[str, nn.Module]) -> None:
