@@ -17,15 +17,15 @@ from torch import fx
 
 from .errors import NoResidualError, PlanError
 from .graph.calls import CallTree
-from .graph.handing import (
+from .graph.refusal import findings
+from .graph.skipped_output import (
+    NoSkippedOutputError,
     Template,
-    UnhandableError,
     given_at,
     handed_back,
     returned_at,
     which_call,
 )
-from .graph.refusal import findings
 from .graph.stages import Stage, StageBlock, channel_dim, continues, find_stages
 from .graph.tensors import Place
 
@@ -114,7 +114,7 @@ class HandBack:
         path: the module that returns it: the block itself, or one of several parts that an outer
             forward calls.
         call: which call of that module it is, from 0; ``None`` if it is the only one.
-        result: what it returns, of its arguments (see :mod:`subpath.graph.handing`).
+        result: what it returns, of its arguments (see :mod:`subpath.graph.skipped_output`).
     """
 
     block: str
@@ -341,7 +341,7 @@ def _handable(tree: CallTree, stages: Sequence[Stage]) -> tuple[tuple[Stage, ...
         try:
             if item.block is not None:
                 handed_back(tree, item.block)
-        except UnhandableError as error:
+        except NoSkippedOutputError as error:
             refused[item.name] = str(error)
             return replace(item, block=None)
         return item

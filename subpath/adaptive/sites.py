@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import PlanError, SubpathError
-from ..graph.handing import Template
+from ..graph.skipped_output import Template
 from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
 from ..plan import Plan, StageEnd

@@ -28,7 +28,7 @@ from torch import fx
 from .calls import Block, CallTree
 from .residual import SOURCE
 from .tensors import Place, leaves
-from .trace import Call, Handed
+from .trace import Call, CallValues
 
 Template = tuple[Any, ...]
 _CONSTANTS = (bool, int, float, str, type(None))
@@ -56,7 +56,7 @@ def is_template(value: Any) -> bool:
     return kind in ("tuple", "list") and all(map(is_template, rest))
 
 
-class UnhandableError(Exception):
+class NoSkippedOutputError(Exception):
     """A block that cannot be skipped in place, with the reason."""
 
 
@@ -64,7 +64,7 @@ def handed_back(tree: CallTree, block: Block) -> tuple[tuple[Call, Template], ..
     """The calls that hand something back when ``block`` is skipped, and what.
 
     Raises:
-        UnhandableError: ``block`` cannot be skipped in this way.
+        NoSkippedOutputError: ``block`` cannot be skipped in this way.
     """
     if all(path.exact for path in block.paths):
         for call, other in tree.removable.items():
@@ -118,12 +118,12 @@ def _of_whole_call(tree: CallTree, block: Block, call: Call) -> Template:
         start = starts.get(node, node)
         if start in block.nodes:
             if any(user not in block.nodes for user in node.users):
-                raise UnhandableError("it returns a tensor that is none of its inputs")
+                raise NoSkippedOutputError("it returns a tensor that is none of its inputs")
             return ("value", None)  # nobody used it
         for place, given in handed.given:
             if given is start and _is_plain(place):
                 return ("input", *place)
-        raise UnhandableError("its shortcut does not begin at one of its arguments")
+        raise NoSkippedOutputError("its shortcut does not begin at one of its arguments")
 
     return _form(handed, handed.result, tensor)
 
@@ -137,7 +137,7 @@ def _check_what_runs_in_vain(tree: CallTree, block: Block) -> None:
         if node.users and all(user in block.nodes or user in alone for user in node.users):
             alone.add(node)
     if sum(facts[node].macs for node in alone) > sum(facts[node].macs for node in block.nodes):
-        raise UnhandableError("most of what it adds is computed outside of it")
+        raise NoSkippedOutputError("most of what it adds is computed outside of it")
 
 
 class _Parts:
@@ -165,7 +165,7 @@ class _Parts:
         for unit in self._units:
             found = self._zeros_for(unit.branch) if self._residual.is_sum(unit.add) else None
             if found is None:
-                raise UnhandableError(f"no module gives what {unit.add} adds to its stream")
+                raise NoSkippedOutputError(f"no module gives what {unit.add} adds to its stream")
             zeros |= found
         left_to_run = set(self._block.skipped)
         adds = {unit.add for unit in self._units}
@@ -179,7 +179,7 @@ class _Parts:
                 continue
             try:
                 result = self._result_of(call, zeros)
-            except UnhandableError:
+            except NoSkippedOutputError:
                 if needed:
                     raise
                 continue
@@ -191,9 +191,9 @@ class _Parts:
         for node in sorted(nodes, key=self._residual.order.__getitem__):
             fact = self._traced.facts[node]
             if fact.macs:
-                raise UnhandableError(f"{self._told(node)} would still run")
+                raise NoSkippedOutputError(f"{self._told(node)} would still run")
             if fact.writes and node not in self._calls:
-                raise UnhandableError(f"{self._told(node)} writes into what it is given")
+                raise NoSkippedOutputError(f"{self._told(node)} writes into what it is given")
 
     def _told(self, node: fx.Node) -> str:
         return self._calls[node].path if node in self._calls else str(node)
@@ -239,7 +239,7 @@ class _Parts:
             outside &= node not in self._block.ends
             kind = "zeros" if zeros & {node, *node.all_input_nodes[:1]} else "input"
             if outside:
-                raise UnhandableError(f"what {call.path} gives is used elsewhere too")
+                raise NoSkippedOutputError(f"what {call.path} gives is used elsewhere too")
             if not used and node not in self._block.ends:
                 return ("value", None)
             tensors = [(p, n) for p, n in handed.given if isinstance(n, fx.Node) and _is_plain(p)]
@@ -250,12 +250,12 @@ class _Parts:
                 sizes = self._residual.other_sizes(given, node)
                 if sizes is not None and len(sizes) == 1:
                     return ("sized zeros", *sizes[0], *place)
-            raise UnhandableError(f"what {call.path} gives is shaped like none of its inputs")
+            raise NoSkippedOutputError(f"what {call.path} gives is shaped like none of its inputs")
 
         return _form(handed, handed.result, tensor)
 
 
-def _form(handed: Handed, value: Any, tensor: Callable[[fx.Node], Template]) -> Template:
+def _form(handed: CallValues, value: Any, tensor: Callable[[fx.Node], Template]) -> Template:
     """The template of ``value``, whose tensors ``tensor`` tells."""
     if isinstance(value, torch.Tensor):
         return tensor(handed.nodes[id(value)])
@@ -272,7 +272,7 @@ def _form(handed: Handed, value: Any, tensor: Callable[[fx.Node], Template]) -> 
             return ("input", *place)
     if isinstance(value, _CONSTANTS):
         return ("value", value)
-    raise UnhandableError(f"it returns a {type(value).__name__} of its own")
+    raise NoSkippedOutputError(f"it returns a {type(value).__name__} of its own")
 
 
 def _is_plain(place: Place) -> bool:
