@@ -16,8 +16,18 @@ from typing import TypeVar
 
 from torch import fx
 
+from .block_level import (
+    Level,
+    around,
+    block_level,
+    enclosing,
+    inside,
+    is_at,
+    parent,
+    parts,
+    pattern,
+)
 from .calls import Block, CallTree
-from .level import Level, around, block_level, enclosing, inside, is_at, parent, parts, pattern
 from .likeness import alike
 from .positions import is_mlp, mixes_then_widens
 from .residual import Unit
