@@ -11,8 +11,8 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import combinations
 
 from .calls import CallTree
-from .likeness import alike
 from .positions import mixes_then_widens
+from .similarity import alike
 from .trace import Call
 
 Level = frozenset[tuple[str, object]]

@@ -28,9 +28,9 @@ from .block_level import (
     pattern,
 )
 from .calls import Block, CallTree
-from .likeness import alike
 from .positions import is_mlp, mixes_then_widens
 from .residual import Unit
+from .similarity import alike
 from .trace import Call
 
 _Kind = TypeVar("_Kind")

@@ -16,9 +16,9 @@ from subpath.errors import NoResidualError
 from subpath.graph.blocks import find_blocks
 from subpath.graph.calls import CallTree
 from subpath.graph.inputs import Inputs
-from subpath.graph.likeness import alike
 from subpath.graph.positions import mixes_then_widens
 from subpath.graph.read import read
+from subpath.graph.similarity import alike
 from subpath.sweep.equality import step, unequal
 from toys import ImageNet, PreNorm, Residual, conv
 
