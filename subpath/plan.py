@@ -16,7 +16,7 @@ from typing import Any, Literal
 from torch import fx
 
 from .errors import NoResidualError, PlanError
-from .graph.calls import CallTree
+from .graph.module_calls import CallTree
 from .graph.refusal import findings
 from .graph.skipped_output import (
     NoSkippedOutputError,

@@ -20,8 +20,8 @@ from torch import fx
 
 from ..errors import PlanError
 from ..graph.blocks import locate_blocks
-from ..graph.calls import Block, CallTree
 from ..graph.facts import Fact
+from ..graph.module_calls import Block, CallTree
 from ..graph.residual import Path
 from ..plan import Patch, Plan, TwinNorm
 from ..skip import SkipConfig

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import combinations
 
-from .calls import CallTree
+from .module_calls import CallTree
 from .positions import mixes_then_widens
 from .similarity import alike
 from .trace import Call

@@ -27,7 +27,7 @@ from .block_level import (
     parts,
     pattern,
 )
-from .calls import Block, CallTree
+from .module_calls import Block, CallTree
 from .positions import is_mlp, mixes_then_widens
 from .residual import Unit
 from .similarity import alike

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from .calls import Block, CallTree
+from .module_calls import Block, CallTree
 from .residual import SOURCE
 from .tensors import Place, leaves
 from .trace import Call, CallValues

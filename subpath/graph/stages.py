@@ -13,7 +13,7 @@ from torch import fx
 from . import positions
 from .block_level import parent
 from .blocks import find_blocks
-from .calls import Block, CallTree
+from .module_calls import Block, CallTree
 
 
 @dataclass(frozen=True)

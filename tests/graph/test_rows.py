@@ -14,8 +14,8 @@ import toys
 from mixed import Mixed, draw
 from subpath.errors import NoResidualError
 from subpath.graph.blocks import find_blocks
-from subpath.graph.calls import CallTree
 from subpath.graph.inputs import Inputs
+from subpath.graph.module_calls import CallTree
 from subpath.graph.positions import mixes_then_widens
 from subpath.graph.read import read
 from subpath.graph.similarity import alike
