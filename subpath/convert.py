@@ -10,12 +10,12 @@ from torch import nn
 
 from . import zoo
 from .adaptive.checks import check_opened
+from .adaptive.equivalence import OriginalOutput
 from .adaptive.graph_model import GraphModel
 from .adaptive.graphs import Tracing, add_constants
 from .adaptive.in_place import run_in_place
 from .adaptive.model import AdaptiveModel
 from .adaptive.patches import set_patches
-from .adaptive.same import Expected
 from .adaptive.twins import add_twins
 from .errors import (
     ConversionError,
@@ -213,7 +213,7 @@ def _understood(model: nn.Module, planned: Callable[[], Plan]) -> Plan:
         said = (str(error).strip() or "no message").splitlines()[0]
         raise TraceError(
             f"got a {type(model).__name__} that cannot be read: {type(error).__name__}: {said}. "
-            "Expected a network that this library understands; please report it with this message"
+            "OriginalOutput a network that this library understands; please report it with this message"
         ) from error
 
 
@@ -249,7 +249,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
     _check_paths(model, plan)
     if plan.run == "in place":
         root = _copy(model)
-        expected = Expected(root, inputs) if check and inputs is not None else None
+        expected = OriginalOutput(root, inputs) if check and inputs is not None else None
         add_twins(root, plan.twin_norms)
         set_patches(root, plan.patches)
         adaptive: AdaptiveModel = run_in_place(root, plan, inputs)
@@ -261,7 +261,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         tracing = Tracing(plan, zoo.opaque_functions())
         graphs = tracing.graphs(model, positional)
         root = _copy(model)
-        expected = Expected(root, Inputs(positional)) if check else None
+        expected = OriginalOutput(root, Inputs(positional)) if check else None
         add_constants(root, graphs)
         add_twins(root, plan.twin_norms)
         set_patches(root, plan.patches)

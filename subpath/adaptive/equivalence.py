@@ -17,7 +17,7 @@ from ..skip import SkipConfig
 from .model import AdaptiveModel
 
 
-class Expected:
+class OriginalOutput:
     """What the original gives for the example, in eval mode."""
 
     def __init__(self, original: nn.Module, inputs: Inputs) -> None:
@@ -38,7 +38,7 @@ class Expected:
         except Exception as error:  # other people's code
             raise TraceError(
                 f"got a {type(original).__name__} that does not run on the example input: "
-                f"{_said(error)}. Expected an input as the model takes it, or check=False"
+                f"{_said(error)}. OriginalOutput an input as the model takes it, or check=False"
             ) from error
 
     def _first_output(self, original: nn.Module) -> Any:
