@@ -19,10 +19,10 @@ from ..graph.work import Work, work_of
 from ..plan import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
+from .forward_override import AT_PATCHES, CAPTURED, COUNTS, ForwardOverrides, without_overrides
 from .gates import patch_path, twin_path
 from .model import AdaptiveModel
 from .patches import can_be_patched, set_patches
-from .sites import AT_PATCHES, CAPTURED, COUNTS, Sites, without_sites
 from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch
 from .twins import SKIP_AWARE
@@ -41,7 +41,7 @@ class InPlaceModel(AdaptiveModel):
     """
 
     _cut: Plan
-    _sites: Sites
+    _sites: ForwardOverrides
     _given: Inputs | None
     _work: dict[str, int]
 
@@ -286,7 +286,7 @@ class InPlaceModel(AdaptiveModel):
             and path.partition(".")[0] not in _ADDED
             and not any(f"{path}.".startswith(f"{block}.") for block in skipped)
         ]
-        parts = {path: without_sites(m) for path, m in own_parts(self._root, paths).items()}
+        parts = {path: without_overrides(m) for path, m in own_parts(self._root, paths).items()}
         alone = self.subnet(config).eval()
         for path, part in parts.items():
             alone.set_submodule(path, part)
@@ -349,7 +349,7 @@ def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceMo
         _work={},
         measured=None,
         _frozen=None,
-        _sites=Sites(root, plan, switch),
+        _sites=ForwardOverrides(root, plan, switch),
     )
     root._sites.install()  # type: ignore[operator, union-attr]
     return view_of(root)

@@ -37,7 +37,7 @@ AT_PATCHES: ContextVar[dict[int, torch.Tensor] | None] = ContextVar("subpath_pat
 COUNTS: ContextVar[dict[int, int] | None] = ContextVar("subpath_counts", default=None)
 
 
-class Site:
+class ForwardOverride:
     """Stands in for the ``forward`` of one module.
 
     Attributes:
@@ -115,7 +115,7 @@ class Site:
 class HandingBack:
     """The ``forward`` of a block that is skipped for good; its patch is a part of the block."""
 
-    def __init__(self, template: Template, site: Site, patched_at: Place | None) -> None:
+    def __init__(self, template: Template, site: ForwardOverride, patched_at: Place | None) -> None:
         self.template = template
         self.module = site.module
         self.patched_at = patched_at
@@ -129,7 +129,7 @@ class HandingBack:
         return patched(result, self.patched_at, self.module.get_submodule("patch"))
 
 
-class Sites:
+class ForwardOverrides:
     """All sites of one network, and the modules that they are on.
 
     Attributes:
@@ -246,15 +246,15 @@ class Sites:
         for own in installed(root):
             forget(root, own)
 
-    def _all(self) -> list[tuple[str, Site]]:
+    def _all(self) -> list[tuple[str, ForwardOverride]]:
         found = ((p, vars(m).get("forward")) for p, m in self._root.named_modules())
-        return [(path, site) for path, site in found if isinstance(site, Site)]
+        return [(path, site) for path, site in found if isinstance(site, ForwardOverride)]
 
-    def _site(self, path: str, paths: dict[str, None]) -> Site:
+    def _site(self, path: str, paths: dict[str, None]) -> ForwardOverride:
         module = self._module(path, paths)
-        if not isinstance(vars(module).get("forward"), Site):
-            vars(module)["forward"] = Site(self._switch, module)
-        site: Site = vars(module)["forward"]
+        if not isinstance(vars(module).get("forward"), ForwardOverride):
+            vars(module)["forward"] = ForwardOverride(self._switch, module)
+        site: ForwardOverride = vars(module)["forward"]
         return site
 
     def _module(self, path: str, paths: dict[str, None]) -> nn.Module:
@@ -273,11 +273,11 @@ class Sites:
         return self._root.get_submodule(owner)._modules, name, self._root.get_submodule(path)
 
 
-def without_sites(module: nn.Module) -> nn.Module:
+def without_overrides(module: nn.Module) -> nn.Module:
     """``module`` itself, a copy whose parts have sites; they get their own ``forward`` back."""
     for inner in module.modules():
         site = vars(inner).get("forward")
-        if isinstance(site, Site):
+        if isinstance(site, ForwardOverride):
             _restore(inner, site.original)
     return module
 
@@ -291,7 +291,7 @@ def _restore(module: nn.Module, original: Any) -> None:
 
 
 def hand_back(
-    template: Template, called: Site | HandingBack, args: tuple[Any, ...], kwargs: Any
+    template: Template, called: ForwardOverride | HandingBack, args: tuple[Any, ...], kwargs: Any
 ) -> Any:
     """What ``template`` makes of the arguments of one call."""
     kind, *rest = template
