@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_map_only
 
 from ..skip import SkipConfig
 from .code import compile_forward, dispatches
+from .config_tree import Branch, straight, tree
 from .features import layouts
 from .gates import GatedGraph, Returns, fold, twin_path
 from .graphs import Shapes, Tracing, add_constants, shapes_of
 from .recompute import recomputed_forward
 from .statistics import install, remove, use_own
-from .together import Branch, straight, tree
 
 Forward = Callable[..., Any]
 

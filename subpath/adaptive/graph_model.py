@@ -16,6 +16,7 @@ from ..graph.inputs import Inputs, as_inputs, in_order
 from ..plan import Patch, Plan
 from ..skip import SkipConfig
 from .code import dispatches
+from .config_tree import outputs
 from .features import Layout
 from .forwards import Forwards
 from .gates import GatedGraph, Returns, fold
@@ -26,7 +27,6 @@ from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
 from .switch import Switch
-from .together import outputs
 
 # The registries the adaptive model shares with the network it runs on.
 _SHARED = (
