@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from ..graph.facts import Fact
 from ..skip import SkipConfig
-from .code import compile_forward
+from .codegen import compile_forward
 from .gates import GatedGraph
 
 _NOTHING = Fact((), ())

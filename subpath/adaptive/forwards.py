@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
 from ..skip import SkipConfig
-from .code import compile_forward, dispatches
+from .codegen import compile_forward, dispatches
 from .config_tree import Branch, straight, tree
 from .features import layouts
 from .gates import GatedGraph, Returns, fold, twin_path

@@ -15,7 +15,7 @@ from ..errors import SubpathError
 from ..graph.inputs import Inputs, as_inputs, in_order
 from ..plan import Patch, Plan
 from ..skip import SkipConfig
-from .code import dispatches
+from .codegen import dispatches
 from .config_tree import outputs
 from .features import Layout
 from .forwards import Forwards

@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from ..graph.read import read_opened
 from ..plan import Plan
-from .code import dispatches
+from .codegen import dispatches
 from .gates import GatedGraph, add_gates
 
 Shapes = tuple[tuple[int, ...], ...]

@@ -15,7 +15,7 @@ from ..errors import ChoiceError, SubpathError
 from ..graph.inputs import Inputs
 from ..plan import Patch, Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
-from .code import dispatches
+from .codegen import dispatches
 from .features import FeatureInfo, Layout
 from .methods import METHODS
 from .statistics import installed

@@ -11,7 +11,7 @@ from timm.task import TrainingTask, resolve_classification_loss
 from timm.utils import unwrap_model
 from torch import Tensor, nn
 
-from ..adaptive.code import dispatches
+from ..adaptive.codegen import dispatches
 from ..adaptive.model import AdaptiveModel
 from ..distill.outputs import detached
 from ..distill.step import Distillation, distillation_losses, heads, task_loss
