@@ -1,8 +1,8 @@
 """Modules of a network that runs in place, and what they do when their stage is skipped.
 
-Each site stands in for the ``forward`` of one module. So hooks, keys of the state dict, classes
+Each override stands in for the ``forward`` of one module. So hooks, keys of the state dict, classes
 and modules stay what they are, and whoever calls the module, however deep inside code of its own,
-calls the site.
+calls the override.
 """
 
 from __future__ import annotations
@@ -115,11 +115,13 @@ class ForwardOverride:
 class HandingBack:
     """The ``forward`` of a block that is skipped for good; its patch is a part of the block."""
 
-    def __init__(self, template: Template, site: ForwardOverride, patched_at: Place | None) -> None:
+    def __init__(
+        self, template: Template, override: ForwardOverride, patched_at: Place | None
+    ) -> None:
         self.template = template
-        self.module = site.module
+        self.module = override.module
         self.patched_at = patched_at
-        self.__signature__ = site.__signature__
+        self.__signature__ = override.__signature__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Hand back what is given."""
@@ -130,7 +132,7 @@ class HandingBack:
 
 
 class ForwardOverrides:
-    """All sites of one network, and the modules that they are on.
+    """All overrides of one network, and the modules that they are on.
 
     Attributes:
         counted: whether there are blocks that are told apart by the number of their call.
@@ -146,7 +148,7 @@ class ForwardOverrides:
         self.may_be_passed_by = any(is_torch_layer(root.get_submodule(p)) for p in parents if p)
 
     def install(self) -> None:
-        """Put a site onto each module of the plan that has none yet.
+        """Put an override onto each module of the plan that has none yet.
 
         Raises:
             PlanError: such a module is not there.
@@ -154,10 +156,10 @@ class ForwardOverrides:
         paths: dict[str, None] = {}
         numbers = {name: n for n, stage in enumerate(self._plan.stages) for name in stage.skippable}
         for item in self._plan.hands_back:
-            site = self._site(item.path, paths)
-            site.hands_back[item.call] = numbers[item.block], item.result
-        for _, site in self._all():
-            site.patches.clear()
+            override = self._override(item.path, paths)
+            override.hands_back[item.call] = numbers[item.block], item.result
+        for _, override in self._all():
+            override.patches.clear()
         for index, patch in enumerate(self._plan.patches):
             end = self.end_to_patch(patch.stage)
             if end is None or patch.number:
@@ -166,19 +168,21 @@ class ForwardOverrides:
                     "patches where the last skippable block hands back the stage's output"
                 )
             module = self._module(patch_path(patch), paths)
-            self._site(end.path, paths).patches[end.call] = end.place, module, index
+            self._override(end.path, paths).patches[end.call] = end.place, module, index
         for number, end in enumerate(self._plan.ends):
             if end is not None:
-                self._site(end.path, paths).ends.setdefault(end.call, {})[number] = end
+                self._override(end.path, paths).ends.setdefault(end.call, {})[number] = end
         for twin in self._plan.twin_norms:
-            norm = self._site(twin.path, paths)
+            norm = self._override(twin.path, paths)
             norm.stage, norm.twin = twin.stage, self._module(twin_path(twin), paths)
         for config in installed(self._root):
             for path, part in own_norms(self._root, config):
-                self._site(path, paths).own[config] = part
-        for _, site in self._all():
-            site.counted = any(call is not None for call in (*site.hands_back, *site.ends))
-        self.counted = any(site.counted for _, site in self._all())
+                self._override(path, paths).own[config] = part
+        for _, override in self._all():
+            override.counted = any(
+                call is not None for call in (*override.hands_back, *override.ends)
+            )
+        self.counted = any(override.counted for _, override in self._all())
         self._places = [self._place(path) for path in paths]
 
     def keep_up(self) -> None:
@@ -214,31 +218,31 @@ class ForwardOverrides:
         return [item.path for item in items if item.call is None]
 
     def make_permanent(self, config: SkipConfig) -> None:
-        """Take all sites away; what ``config`` skips is skipped for good and loses its weights."""
+        """Take all overrides away; what ``config`` skips is skipped for good and loses its weights."""
         if self.counted:
             raise SubpathError(
                 "got a network that calls one block several times; expected blocks of their own "
                 "for a sub-network without a switch. Use model.using(skip) instead"
             )
         root = self._root
-        for path, site in self._all():
-            _restore(site.module, site.original)
-            if None in site.hands_back and config.skips(site.hands_back[None][0]):
-                template = site.hands_back[None][1]
-                place, patch, _ = site.patches.get(None, (None, None, 0))
-                vars(site.module)["forward"] = HandingBack(template, site, place)
+        for path, override in self._all():
+            _restore(override.module, override.original)
+            if None in override.hands_back and config.skips(override.hands_back[None][0]):
+                template = override.hands_back[None][1]
+                place, patch, _ = override.patches.get(None, (None, None, 0))
+                vars(override.module)["forward"] = HandingBack(template, override, place)
                 for registry in (
-                    site.module._modules,
-                    site.module._parameters,
-                    site.module._buffers,
+                    override.module._modules,
+                    override.module._parameters,
+                    override.module._buffers,
                 ):
                     registry.clear()
                 if patch is not None:
-                    site.module.add_module("patch", patch)
+                    override.module.add_module("patch", patch)
                 continue
-            part = site.own.get(config) if not site.module.training else None
-            if part is None and site.twin is not None and config.skips(site.stage):
-                part = site.twin
+            part = override.own.get(config) if not override.module.training else None
+            if part is None and override.twin is not None and config.skips(override.stage):
+                part = override.twin
             if part is not None:
                 root.set_submodule(path, part)
         for name in (*SKIP_AWARE, "calibrated"):
@@ -248,14 +252,16 @@ class ForwardOverrides:
 
     def _all(self) -> list[tuple[str, ForwardOverride]]:
         found = ((p, vars(m).get("forward")) for p, m in self._root.named_modules())
-        return [(path, site) for path, site in found if isinstance(site, ForwardOverride)]
+        return [
+            (path, override) for path, override in found if isinstance(override, ForwardOverride)
+        ]
 
-    def _site(self, path: str, paths: dict[str, None]) -> ForwardOverride:
+    def _override(self, path: str, paths: dict[str, None]) -> ForwardOverride:
         module = self._module(path, paths)
         if not isinstance(vars(module).get("forward"), ForwardOverride):
             vars(module)["forward"] = ForwardOverride(self._switch, module)
-        site: ForwardOverride = vars(module)["forward"]
-        return site
+        override: ForwardOverride = vars(module)["forward"]
+        return override
 
     def _module(self, path: str, paths: dict[str, None]) -> nn.Module:
         names = path.split(".")
@@ -274,11 +280,11 @@ class ForwardOverrides:
 
 
 def without_overrides(module: nn.Module) -> nn.Module:
-    """``module`` itself, a copy whose parts have sites; they get their own ``forward`` back."""
+    """``module`` itself, a copy whose parts have overrides; they get their own ``forward`` back."""
     for inner in module.modules():
-        site = vars(inner).get("forward")
-        if isinstance(site, ForwardOverride):
-            _restore(inner, site.original)
+        override = vars(inner).get("forward")
+        if isinstance(override, ForwardOverride):
+            _restore(inner, override.original)
     return module
 
 
