@@ -28,7 +28,7 @@ from ..graph.shapes import Quickly
 from ..plan import Plan
 from ..skip import SkipConfig
 from .asking import OriginalRefusesError, Tell, original_runs, said, silent
-from .calls import Calls, first_difference, log_calls
+from .call_log import Calls, first_difference, log_calls
 from .parity import ALWAYS, ask, same_every_time
 from .record import Check, Record, StageDepth
 from .subject import make_original, make_subject, noise, smallest_input

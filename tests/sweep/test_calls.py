@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from subpath.sweep.calls import first_difference, log_calls
+from subpath.sweep.call_log import first_difference, log_calls
 
 
 class Network(nn.Module):
