@@ -1,4 +1,4 @@
-"""What all questions about a network share: whose error is it, and how is it said?"""
+"""What all questions about a network share: whose error is it, and how is it one_line?"""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 from ..errors import SubpathError
 
-Tell = Callable[[str], None]
+OnPhase = Callable[[str], None]
 
 
-def silent(phase: str) -> None:
-    """A :data:`Tell` that nobody listens to."""
+def no_report(phase: str) -> None:
+    """A :data:`OnPhase` that nobody listens to."""
 
 
-class OriginalRefusesError(Exception):
+class OriginalFailsError(Exception):
     """The original itself cannot do what is asked; nothing is known of the conversion."""
 
 
@@ -23,15 +23,15 @@ def original_runs() -> Iterator[None]:
     """Errors inside the block are the original's own.
 
     Raises:
-        OriginalRefusesError: there was one.
+        OriginalFailsError: there was one.
     """
     try:
         yield
     except Exception as error:  # other people's code in every shape
-        raise OriginalRefusesError(f"the original does not run: {said(error)}") from error
+        raise OriginalFailsError(f"the original does not run: {one_line(error)}") from error
 
 
-def said(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error in one line; ours are written to be read whole."""
     text = str(error).strip() or "no message"
     if not isinstance(error, SubpathError):
