@@ -24,7 +24,7 @@ from ..graph.nested import plain, tensors
 from ..graph.shapes import NoFastPath
 from ..plan import Plan
 from ..skip import SkipConfig
-from .by_hand import without_blocks
+from .block_removal import without_blocks
 from .equality import step, tensors_of, unequal
 from .errors import OnPhase, OriginalFailsError, no_report, one_line, original_runs
 from .record import Check
