@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..measure import shapes_as_document
-from .words import many, times, title
+from .formatting import many, times, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..measure import shapes_in_words
 from .configs import REMARK, ConfigRow, known
+from .formatting import many, millions, percent, significant, times
 from .latency import BEATEN, beaten, check, legend, shown_ms, spread
-from .words import many, millions, percent, significant, times
 
 if TYPE_CHECKING:
     from ..choice import MeasuredTable

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..measure import shapes_as_document
-from .words import percent, times, title
+from .formatting import percent, times, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes, Part, Parts

@@ -18,7 +18,7 @@ from subpath.report import (
     report_document,
     report_view,
 )
-from subpath.report.words import millions, significant
+from subpath.report.formatting import millions, significant
 
 LONG = tuple(f"network.backbone.stages.2.blocks.{i}" for i in range(18))
 PLAN = Plan(
