@@ -160,7 +160,7 @@ def _branch(lines: Sequence[_Line], start: int, root: nn.Module) -> Branch:
     going_on = frozenset[int]().union(*(line.reads_from(end) for line in lines))
     takes = frozenset[int]().union(*first.reads[start:end])
     gives = tuple(sorted(place for place in going_on if place >= start))
-    run = _stretch(first.nodes[start:end], [first.nodes[place] for place in gives], root)
+    run = _segment(first.nodes[start:end], [first.nodes[place] for place in gives], root)
     inside = sorted(place for place in takes if place < start)
     following: dict[str, list[_Line]] = {}
     ends = [(line.config, line.result) for line in lines if len(line.nodes) == end]
@@ -197,7 +197,7 @@ def _parting(lines: Sequence[_Line], start: int) -> int:
     return end
 
 
-def _stretch(
+def _segment(
     nodes: Sequence[fx.Node], gives: Sequence[fx.Node], root: nn.Module
 ) -> Callable[..., Any]:
     """A function of what the nodes read from before, in order of places, that gives ``gives``."""

@@ -19,19 +19,19 @@ Letters = Mapping[ir.Value, int]
 Needs = Mapping[ir.Node, frozenset[tuple[int, bool]]]
 """For each node that some config needs, the letters that all of those configs share."""
 
-_MOST_LETTERS = 3  # a stretch under n letters is written 2**n times
+_MOST_LETTERS = 3  # a segment under n letters is written 2**n times
 _SMALL = 16  # elements: a shape, an exponent, but no weights
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 @dataclass
-class Stretch:
+class Segment:
     """Nodes that run in one branch or another.
 
     Attributes:
         letters: the stages that decide about them.
         nodes: in execution order.
-        last: the last that the letters decide about; all that the stretch reads comes before it.
+        last: the last that the letters decide about; all that the segment reads comes before it.
     """
 
     letters: frozenset[int]
@@ -86,8 +86,8 @@ def needs(graph: ir.Graph, letters: Letters) -> Needs:
     return result
 
 
-def find_stretches(nodes: Sequence[ir.Node], needed: Needs, letters: Letters) -> list[Stretch]:
-    """Cut the nodes into stretches, as few as possible; what no letter touches is left out.
+def find_stretches(nodes: Sequence[ir.Node], needed: Needs, letters: Letters) -> list[Segment]:
+    """Cut the nodes into segments, as few as possible; what no letter touches is left out.
 
     Args:
         nodes: those that are needed, in execution order.
@@ -97,18 +97,18 @@ def find_stretches(nodes: Sequence[ir.Node], needed: Needs, letters: Letters) ->
     Raises:
         ExportError: too many letters decide about one value.
     """
-    stretches = _runs(nodes, needed, letters)
-    taken = {node for stretch in stretches for node in stretch.nodes}
-    for stretch in stretches:
-        _take_in_what_comes_before(stretch, nodes, taken)
-    for stretch in stretches:
-        _take_in_what_comes_after(stretch, nodes, taken)
-    return stretches
+    segments = _runs(nodes, needed, letters)
+    taken = {node for segment in segments for node in segment.nodes}
+    for segment in segments:
+        _take_in_what_comes_before(segment, nodes, taken)
+    for segment in segments:
+        _take_in_what_comes_after(segment, nodes, taken)
+    return segments
 
 
-def _runs(nodes: Iterable[ir.Node], needed: Needs, letters: Letters) -> list[Stretch]:
+def _runs(nodes: Iterable[ir.Node], needed: Needs, letters: Letters) -> list[Segment]:
     """Nodes in a row that the same letters decide about, with what lies between them."""
-    found: list[Stretch] = []
+    found: list[Segment] = []
     between: list[ir.Node] = []
     for node in nodes:
         own = letter_of(node, letters)
@@ -127,36 +127,36 @@ def _runs(nodes: Iterable[ir.Node], needed: Needs, letters: Letters) -> list[Str
             found[-1].nodes += [*between, node]
             found[-1].last = node
         else:
-            found.append(Stretch(deciding, [node], node))
+            found.append(Segment(deciding, [node], node))
         between = []
     return found
 
 
 def _take_in_what_comes_before(
-    stretch: Stretch, nodes: Sequence[ir.Node], taken: set[ir.Node]
+    segment: Segment, nodes: Sequence[ir.Node], taken: set[ir.Node]
 ) -> None:
-    """Add the nodes that only the stretch reads: a runtime fuses them with what follows."""
-    own = set(stretch.nodes)
-    for node in reversed(nodes[: nodes.index(stretch.nodes[0])]):
+    """Add the nodes that only the segment reads: a runtime fuses them with what follows."""
+    own = set(segment.nodes)
+    for node in reversed(nodes[: nodes.index(segment.nodes[0])]):
         users = {use.node for value in node.outputs for use in value.uses()}
         leaves = any(value.is_graph_output() for value in node.outputs)
         if node not in taken and users <= own and not leaves:
             own.add(node)
             taken.add(node)
-            stretch.nodes.insert(0, node)
+            segment.nodes.insert(0, node)
 
 
 def _take_in_what_comes_after(
-    stretch: Stretch, nodes: Sequence[ir.Node], taken: set[ir.Node]
+    segment: Segment, nodes: Sequence[ir.Node], taken: set[ir.Node]
 ) -> None:
-    """Add the nodes that read nothing but the stretch, and no weights: activations, say."""
-    own = {value for node in stretch.nodes for value in node.outputs}
-    for node in nodes[nodes.index(stretch.last) + 1 :]:
+    """Add the nodes that read nothing but the segment, and no weights: activations, say."""
+    own = {value for node in segment.nodes for value in node.outputs}
+    for node in nodes[nodes.index(segment.last) + 1 :]:
         read = [value for value in node.inputs if value is not None and not _is_small(value)]
         if node not in taken and read and own.issuperset(read):
             own.update(node.outputs)
             taken.add(node)
-            stretch.nodes.append(node)
+            segment.nodes.append(node)
 
 
 def _is_small(value: ir.Value) -> bool:
