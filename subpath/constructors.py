@@ -43,7 +43,7 @@ def _imported(name: str) -> Any:
     except Exception as error:  # importing runs the user's code
         raise ModelError(
             f"got the model {name!r}, but importing {module_name!r} failed: "
-            f"{type(error).__name__}: {error}. OriginalOutput a module that Python can import from here"
+            f"{type(error).__name__}: {error}. Expected a module that Python can import from here"
         ) from error
     for attribute in path.split("."):
         if not hasattr(value, attribute):
@@ -67,7 +67,7 @@ def _call(name: str, made_by: Any, arguments: Mapping[str, Any]) -> nn.Module:
     except Exception as error:  # the user's own code
         raise ModelError(
             f"got an error from {name}({_shown(arguments)}): {type(error).__name__}: {error}. "
-            "OriginalOutput a callable that returns the network; give it the arguments it takes"
+            "Expected a callable that returns the network; give it the arguments it takes"
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"got a {type(model).__name__} from {name}; expected a torch.nn.Module")

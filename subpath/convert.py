@@ -213,7 +213,7 @@ def _understood(model: nn.Module, planned: Callable[[], Plan]) -> Plan:
         said = (str(error).strip() or "no message").splitlines()[0]
         raise TraceError(
             f"got a {type(model).__name__} that cannot be read: {type(error).__name__}: {said}. "
-            "OriginalOutput a network that this library understands; please report it with this message"
+            "Expected a network that this library understands; please report it with this message"
         ) from error
 
 

@@ -38,7 +38,7 @@ class OriginalOutput:
         except Exception as error:  # other people's code
             raise TraceError(
                 f"got a {type(original).__name__} that does not run on the example input: "
-                f"{_said(error)}. OriginalOutput an input as the model takes it, or check=False"
+                f"{_said(error)}. Expected an input as the model takes it, or check=False"
             ) from error
 
     def _first_output(self, original: nn.Module) -> Any:

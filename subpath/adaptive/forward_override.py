@@ -218,7 +218,7 @@ class ForwardOverrides:
         return [item.path for item in items if item.call is None]
 
     def make_permanent(self, config: SkipConfig) -> None:
-        """Take all overrides away; what ``config`` skips is skipped for good and loses its weights."""
+        """Take all overrides away; what ``config`` skips is gone for good, with its weights."""
         if self.counted:
             raise SubpathError(
                 "got a network that calls one block several times; expected blocks of their own "

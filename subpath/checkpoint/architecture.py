@@ -109,7 +109,7 @@ def without_data(architecture: Architecture, tensors: Mapping[str, Tensor]) -> n
             model = zoo.create_model(architecture.name, **architecture.arguments)
     except ModelError as error:
         raise CheckpointError(
-            f"got a saved architecture that cannot be made: {error}. OriginalOutput one that this timm "
+            f"got a saved architecture that cannot be made: {error}. Expected one that this timm "
             "makes; or make the original network and call subpath.load(directory, model=network)"
         ) from error
     saved = model.state_dict().keys()

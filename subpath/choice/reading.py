@@ -65,7 +65,7 @@ def _fields(
             wrong.append(f"{key!r} is a {type(value).__name__}, not {names}")
     if wrong:
         raise ChoiceError(
-            f"got a bad table: {what} has {'; '.join(wrong[:5])}. OriginalOutput what "
+            f"got a bad table: {what} has {'; '.join(wrong[:5])}. Expected what "
             "MeasuredTable.to_dict() gives"
         )
     return data

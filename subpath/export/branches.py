@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from .conditional_segments import Letters, check_choices, find_stretches, letter_of, needs
+from .conditional_segments import Letters, check_choices, find_segments, letter_of, needs
 
 Taken = Mapping[int, bool]
 """The letters that are known in a branch: stage, and whether it is skipped."""
@@ -34,7 +34,7 @@ def branch(graph: ir.Graph, letters: Sequence[ir.Value]) -> None:
     check_choices(graph, stages)
     needed = needs(graph, stages)
     graph.remove([node for node in graph if node not in needed], safe=True)
-    for segment in find_stretches(list(graph), needed, stages):
+    for segment in find_segments(list(graph), needed, stages):
         own = set(segment.nodes)
         leaving = [
             value

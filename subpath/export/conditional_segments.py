@@ -86,7 +86,7 @@ def needs(graph: ir.Graph, letters: Letters) -> Needs:
     return result
 
 
-def find_stretches(nodes: Sequence[ir.Node], needed: Needs, letters: Letters) -> list[Segment]:
+def find_segments(nodes: Sequence[ir.Node], needed: Needs, letters: Letters) -> list[Segment]:
     """Cut the nodes into segments, as few as possible; what no letter touches is left out.
 
     Args:

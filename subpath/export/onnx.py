@@ -182,7 +182,7 @@ def _through_torch(
             )
     except Exception as error:  # networks are refused in many ways
         raise ExportError(
-            f"got a network that torch.onnx does not export: {cause(error)}. OriginalOutput one whose "
+            f"got a network that torch.onnx does not export: {cause(error)}. Expected one whose "
             "forward torch.export can follow; if the batch size is at fault, give --batch N"
         ) from error
     assert program is not None

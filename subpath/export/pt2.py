@@ -95,7 +95,7 @@ def _program(taken: Source, config: SkipConfig) -> torch.export.ExportedProgram:
             program = torch.export.export(module, taken.inputs, dynamic_shapes=shapes)
     except Exception as error:  # networks are refused in many ways
         raise ExportError(
-            f"got a network that torch.export does not export: {cause(error)}. OriginalOutput one whose "
+            f"got a network that torch.export does not export: {cause(error)}. Expected one whose "
             "forward it can follow; if the batch size is at fault, give --batch N"
         ) from error
     for part in (program.graph_module, *program.graph_module.modules()):

@@ -52,7 +52,7 @@ def record(model: nn.Module, inputs: Inputs, is_leaf: IsLeaf) -> TracedGraph:
         first = (str(error).strip() or "no message").splitlines()[0]
         raise TraceError(
             f"got a {type(model).__name__} that does not run on the example input: "
-            f"{type(error).__name__}: {first}. OriginalOutput an input as the model takes it; give one "
+            f"{type(error).__name__}: {first}. Expected an input as the model takes it; give one "
             "with example_input=... (in the terminal, --input or --input-size)"
         ) from error
 

@@ -125,7 +125,7 @@ def trace(
     except Exception as error:  # a forward may raise anything when it meets a proxy
         raise TraceError(
             f"got a {type(model).__name__} whose own forward torch.fx cannot trace: "
-            f"{_reason(error)}. OriginalOutput a forward without control flow on values. "
+            f"{_reason(error)}. Expected a forward without control flow on values. "
             "Move that part into a submodule (it is then called whole), or convert the part of "
             "the network that holds the residual stages."
         ) from error
@@ -142,7 +142,7 @@ def trace(
     except Exception as error:  # the model's own code runs here
         raise TraceError(
             f"got a {type(model).__name__} that does not run on the example input "
-            f"({_describe(inputs)}): {_reason(error)}. OriginalOutput an input as the model takes it; "
+            f"({_describe(inputs)}): {_reason(error)}. Expected an input as the model takes it; "
             "give one with example_input=... (in the terminal, --input-size)"
         ) from error
     by_size = bool(tracer.decisions)

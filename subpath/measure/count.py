@@ -107,7 +107,7 @@ def _analyse(module: nn.Module, inputs: tuple[Any, ...]) -> FlopCountAnalysis:
     except Exception as error:  # the network's own code runs here
         raise MeasureError(
             f"got an error while counting multiply-adds: {type(error).__name__}: "
-            f"{str(error).strip().partition(chr(10))[0]}. OriginalOutput a network that torch.jit can "
+            f"{str(error).strip().partition(chr(10))[0]}. Expected a network that torch.jit can "
             "trace on a CPU for the example input"
         ) from error
     return analysis

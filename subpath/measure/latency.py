@@ -210,7 +210,7 @@ def _timed(
     except Exception as error:  # the network's own code, and compilers, run here
         raise MeasureError(
             f"got an error while timing: {type(error).__name__}: "
-            f"{str(error).strip().partition(chr(10))[0]}. OriginalOutput a network that runs on "
+            f"{str(error).strip().partition(chr(10))[0]}. Expected a network that runs on "
             f"{device} with these inputs, in this precision"
         ) from error
 

@@ -167,7 +167,7 @@ def _count_in_place(model: InPlaceModel, inputs: Inputs, configs: Iterable[SkipC
     except Exception as error:  # the network's own code runs here
         raise MeasureError(
             f"got an error while counting multiply-adds: {type(error).__name__}: {error}. "
-            "OriginalOutput a network that runs with the first sample of the example input"
+            "Expected a network that runs with the first sample of the example input"
         ) from error
     return MacTable(
         input_shapes=tuple(tuple(tensor.shape) for tensor in inputs.tensors()),

@@ -1,4 +1,4 @@
-"""What all questions about a network share: whose error is it, and how is it one_line?"""
+"""What all questions about a network share: whose error is it, and how is it told?"""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Pool:
                 yield Done(worker.task, worker.number, worker.seconds, trouble=trouble)
             elif not worker.ready:
                 raise SweepError(
-                    f"got a worker process that did not start: {trouble}. OriginalOutput that "
+                    f"got a worker process that did not start: {trouble}. Expected that "
                     f"{' '.join(self._command)} can be run"
                 )
             self._end(worker.number)

@@ -22,7 +22,7 @@ Task = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker one_line."""
+    """What a worker said."""
 
     worker: Process
     content: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Process:
     Attributes:
         number: of the worker.
         ready: whether it has started and can be given a task.
-        ended: whether it has ended by itself, and all it one_line was heard.
+        ended: whether it has ended by itself, and all that it said was heard.
         task: what it is doing.
         phase: which part of the task it is at.
     """
@@ -98,7 +98,7 @@ class Process:
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         self._stderr.seek(0)
         words = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return f"its process ended with {how}" + (f" and one_line: {words[-1]}" if words else "")
+        return f"its process ended with {how}" + (f" and said: {words[-1]}" if words else "")
 
     @property
     def during(self) -> str:

@@ -26,7 +26,7 @@ def serve(answer: Callable[[Task, OnPhase], Any]) -> None:
     """Answer tasks until stdin ends; then end at once, whatever is being done.
 
     Args:
-        answer: makes the answer to one task; it may on_phase meanwhile what it is doing.
+        answer: makes the answer to one task; it may tell meanwhile what it is doing.
     """
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)

@@ -79,7 +79,7 @@ class Catalogue:
         except Exception as error:  # constructors fail in many ways
             raise ModelError(
                 f"got an error while {self.name} made {name!r}: {type(error).__name__}: {error}. "
-                f"OriginalOutput a release that has this network; {self.version} is installed"
+                f"Expected a release that has this network; {self.version} is installed"
             ) from error
 
     def inputs(self, name: str, model: nn.Module) -> Inputs:
