@@ -1,4 +1,4 @@
-"""Accuracy of a classifier on held-back data."""
+"""Accuracy of a classifier on validation data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
+from .callback import Callback
 from .loader import Batches
 from .measuring import measured, metrics_of
-from .observer import Observer
 from .processes import Processes
 
 
@@ -47,12 +47,12 @@ def accuracies(
     batches: Batches,
     processes: Processes,
     skips: Sequence[str],
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     calibrated: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, float]:
     """Top-1 accuracy of several skip configs, in percent, from one pass over the data.
 
     The model is put in eval mode. ``calibrated`` are sub-networks that run in its place.
     """
-    found = metrics_of(model, batches, processes, skips, TopOne, observer, calibrated)
+    found = metrics_of(model, batches, processes, skips, TopOne, callback, calibrated)
     return {skip: metrics["top1"] for skip, metrics in found.items()}

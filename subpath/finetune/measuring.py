@@ -1,4 +1,4 @@
-"""Metrics on held-back data; with several processes, each sees a share of it."""
+"""Metrics on validation data; with several processes, each sees a share of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from ..adaptive.model import AdaptiveModel
+from .callback import Callback, NoCallback
 from .config_runner import Read, call, in_single
 from .loader import Batches, to_device
-from .observer import Observer, Silent
 from .processes import Processes
 
 
 class Measure(Protocol):
-    """Counts how good the outputs of one network are on held-back data."""
+    """Counts how good the outputs of one network are on validation data."""
 
     def update(self, output: Any, targets: Any) -> None:
         """Count one batch: the output, as the task reads it, and the targets."""
@@ -39,7 +39,7 @@ def measured(
     def run(inputs: Any) -> Iterator[tuple[str, Any]]:
         yield "", call(model, inputs)
 
-    return _found(run, [""], batches, processes, measure, read, Silent())[""]
+    return _found(run, [""], batches, processes, measure, read, NoCallback())[""]
 
 
 def metrics_of(
@@ -48,7 +48,7 @@ def metrics_of(
     processes: Processes,
     skips: Sequence[str],
     measure: Callable[[], Measure],
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     calibrated: Mapping[str, nn.Module] | None = None,
     read: Read = in_single,
 ) -> dict[str, dict[str, float]]:
@@ -56,11 +56,11 @@ def metrics_of(
 
     Args:
         model: the adaptive model; it is put in eval mode.
-        batches: this process's share of the held-back data.
+        batches: this process's share of the validation data.
         processes: who else has a share.
         skips: the configs.
         measure: makes what counts for one config.
-        observer: gets told about every batch.
+        callback: gets told about every batch.
         calibrated: sub-networks that run in the model's place.
         read: brings a network's output to the form that is counted.
     """
@@ -74,7 +74,7 @@ def metrics_of(
             if skip in skips:
                 yield skip, call(subnet, inputs)
 
-    found = _found(run, skips, batches, processes, measure, read, observer or Silent())
+    found = _found(run, skips, batches, processes, measure, read, callback or NoCallback())
     return {str(skip): found[skip] for skip in skips}
 
 
@@ -86,14 +86,14 @@ def _found(
     processes: Processes,
     measure: Callable[[], Measure],
     read: Read,
-    observer: Observer,
+    callback: Callback,
 ) -> dict[str, dict[str, float]]:
     measures = {name: measure() for name in names}
     for inputs, targets in batches:
         inputs, targets = to_device(inputs, processes.device), to_device(targets, processes.device)
         for name, output in _computed(run(inputs), processes):
             measures[name].update(read(output), targets)
-        observer.batch(None, None)
+        callback.batch(None, None)
     return {name: counted.result(processes) for name, counted in measures.items()}
 
 
