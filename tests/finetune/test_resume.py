@@ -93,7 +93,7 @@ class Stops(Exception):
 
 
 class StopsAt:
-    """An callback that ends a run at an update."""
+    """A callback that ends a run at an update."""
 
     def __init__(self, update):
         self.update = update

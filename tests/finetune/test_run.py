@@ -18,7 +18,7 @@ from subpath.finetune.network import architecture, make_network
 
 
 class Recording:
-    """An callback that remembers."""
+    """A callback that remembers."""
 
     def __init__(self) -> None:
         self.told: list[tuple] = []

@@ -9,7 +9,7 @@ from .process import Task
 from .record import Record
 
 
-class Observer(Protocol):
+class Callback(Protocol):
     """Gets told what happens. Every method may do nothing."""
 
     def begin(self, title: str, total: int, known: Sequence[Record]) -> None:
@@ -31,8 +31,8 @@ class Observer(Protocol):
         """The round is over, or was interrupted."""
 
 
-class Silent:
-    """An observer that does nothing."""
+class NoCallback:
+    """A callback that does nothing."""
 
     def begin(self, title: str, total: int, known: Sequence[Record]) -> None:
         """Do nothing."""
