@@ -9,10 +9,9 @@ from dataclasses import replace
 from .. import zoo
 from ..errors import ModelError, SweepError
 from .callback import Callback, NoCallback
-from .families import by_family, smallest
 from .parity import MADE
 from .pool import COMMAND, Done, Limits, Pool
-from .record import Check, Record, checks_from
+from .record import Check, Record, by_family, checks_from, smallest
 from .results import Results
 from .structure import blank
 

@@ -13,9 +13,8 @@ import timm
 from subpath import zoo
 from subpath.errors import ModelError, SweepError
 from subpath.sweep.callback import NoCallback
-from subpath.sweep.families import by_family, smallest
 from subpath.sweep.parity import MADE
-from subpath.sweep.record import Check, Record
+from subpath.sweep.record import Check, Record, by_family, smallest
 from subpath.sweep.results import Results
 from subpath.sweep.run import choose, installed, sweep
 from subpath.zoo.catalogue import Catalogue
