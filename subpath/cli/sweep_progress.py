@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..sweep.callback import Callback
-from ..sweep.process import Task
 from ..sweep.record import Record
+from ..sweep.worker_process import Task
 from .sweep_summary import STYLES, troubles, verdict
 
 

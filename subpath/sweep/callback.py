@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from .process import Task
 from .record import Record
+from .worker_process import Task
 
 
 class Callback(Protocol):
