@@ -20,10 +20,10 @@ import subpath
 from loops import Fixed, batches, network, phase, training_of
 from subpath.distill import average_statistics
 from subpath.finetune import end_processes, finetune, read_recipe
-from subpath.finetune.accuracy import accuracies
 from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
 from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.phase import ClipSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection

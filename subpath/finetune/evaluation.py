@@ -17,7 +17,7 @@ from .callback import Callback, NoCallback
 from .context import RunContext, threads
 from .directory import RECIPE
 from .loader import Batches
-from .measuring import metrics_of
+from .metrics import metrics_of
 from .processes import start_processes
 from .read import read_recipe
 from .results import ConfigResult, Summary

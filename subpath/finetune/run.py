@@ -33,7 +33,7 @@ from .directory import (
 )
 from .engine import distillation_learner, task_learner
 from .evaluation import summarise
-from .measuring import measured, metrics_of
+from .metrics import measured, metrics_of
 from .network import make_network, teacher_network
 from .phase import PhaseSection
 from .processes import start_processes

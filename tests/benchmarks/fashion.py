@@ -43,7 +43,6 @@ from torch import nn
 
 import subpath
 from subpath.finetune import read_recipe
-from subpath.finetune.accuracy import accuracies, accuracy
 from subpath.finetune.callback import NoCallback
 from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.context import RunContext, converted, make_phase, make_training
@@ -51,6 +50,7 @@ from subpath.finetune.criterion import make_criterion
 from subpath.finetune.data import Split, _Part, open_data
 from subpath.finetune.engine import distillation_learner, task_learner, train_epoch
 from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies, accuracy
 from subpath.finetune.network import make_network
 from subpath.finetune.phase import PhaseSection
 from subpath.finetune.processes import start_processes

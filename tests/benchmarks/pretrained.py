@@ -37,10 +37,10 @@ from timm.data import ImageNetInfo, create_transform
 from torch import Tensor
 
 from subpath.finetune import read_recipe
-from subpath.finetune.accuracy import accuracies
 from subpath.finetune.callback import NoCallback
 from subpath.finetune.context import RunContext, converted
 from subpath.finetune.data import _Part, open_data
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.network import make_network
 from subpath.finetune.processes import start_processes
 from subpath.finetune.seeds import set_seeds

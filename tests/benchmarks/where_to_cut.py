@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 import subpath
 from subpath.errors import PlanError
-from subpath.finetune.accuracy import accuracies
 from subpath.finetune.context import converted
+from subpath.finetune.metrics import accuracies
 from subpath.measure import sensitivity
 
 

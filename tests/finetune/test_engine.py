@@ -14,12 +14,12 @@ import subpath
 from loops import Fixed, assert_close, batches, by_hand, cosine, network, phase, training_of
 from subpath.distill import two_pass_step
 from subpath.errors import RunError
-from subpath.finetune.accuracy import accuracies, accuracy
 from subpath.finetune.callback import NoCallback
 from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.criterion import make_criterion, make_mix, make_teacher, with_teacher
 from subpath.finetune.engine import random_config, train_epoch
 from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies, accuracy
 from subpath.finetune.phase import MixupSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection, TeacherSection

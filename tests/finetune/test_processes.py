@@ -21,10 +21,10 @@ from small_networks import Talker
 from subpath.distill import two_pass_step
 from subpath.errors import RecipeError
 from subpath.finetune import evaluate
-from subpath.finetune.accuracy import accuracies
 from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
 from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.network import in_sync
 from subpath.finetune.processes import start_processes
 from two_processes import made, settings

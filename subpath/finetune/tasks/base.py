@@ -13,7 +13,7 @@ from ...errors import RecipeError
 from ..config_runner import in_single
 from ..criterion import Criterion, Mix
 from ..loader import Batches, Place, SeededBatches
-from ..measuring import Measure
+from ..metrics import Measure
 from ..phase import PhaseSection
 from ..recipe import Recipe
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...checkpoint import Architecture
-from ..accuracy import TopOne
 from ..criterion import Criterion, Mix, make_criterion, make_mix
 from ..data import ImageFormat, Split, image_format, open_data
 from ..loader import Batches, Place, TrainingBatches, unaugmented_batches, validation_batches
+from ..metrics import TopOne
 from ..network import architecture
 from ..phase import PhaseSection
 from ..recipe import DataSection, Recipe
