@@ -4,8 +4,8 @@ from .diagnosis import diagnose
 from .directory import output_directory
 from .evaluation import evaluate
 from .processes import end_processes
-from .read import check_recipe, read_recipe, write_recipe
 from .recipe import Recipe
+from .recipe_file import check_recipe, read_recipe, write_recipe
 from .results import ConfigResult, Summary
 from .resume import has_checkpoint
 from .run import finetune

@@ -19,7 +19,7 @@ from .directory import RECIPE
 from .loader import Batches
 from .metrics import metrics_of
 from .processes import start_processes
-from .read import read_recipe
+from .recipe_file import read_recipe
 from .results import ConfigResult, Summary
 from .tasks import open_task
 
