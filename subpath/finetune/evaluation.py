@@ -15,12 +15,12 @@ from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
 from .callback import Callback, NoCallback
 from .context import RunContext, threads
-from .directory import RECIPE
 from .loader import Batches
 from .metrics import metrics_of
 from .processes import start_processes
 from .recipe_file import read_recipe
 from .results import ConfigResult, Summary
+from .run_directory import RECIPE
 from .tasks import open_task
 
 

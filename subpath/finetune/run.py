@@ -19,7 +19,16 @@ from .callback import Callback, NoCallback
 from .config_runner import ConfigRunner
 from .context import RunContext, converted, fitted, make_phase, make_training, threads
 from .criterion import make_teacher
-from .directory import (
+from .engine import distillation_learner, task_learner
+from .evaluation import summarise
+from .metrics import measured, metrics_of
+from .network import make_network, teacher_network
+from .phase import PhaseSection
+from .processes import start_processes
+from .recipe import Recipe
+from .results import Summary
+from .resume import read_checkpoint, remove_checkpoints
+from .run_directory import (
     ADAPTER,
     BEST,
     RECIPE,
@@ -31,15 +40,6 @@ from .directory import (
     prepare,
     shorten_log,
 )
-from .engine import distillation_learner, task_learner
-from .evaluation import summarise
-from .metrics import measured, metrics_of
-from .network import make_network, teacher_network
-from .phase import PhaseSection
-from .processes import start_processes
-from .recipe import Recipe
-from .results import Summary
-from .resume import read_checkpoint, remove_checkpoints
 from .seeds import set_seeds
 from .tasks import open_task
 from .training import PHASES, Checkpointer, Goodness, Metrics, run_phase

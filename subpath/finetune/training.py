@@ -14,12 +14,12 @@ import torch
 from ..distill import average_statistics
 from ..errors import CheckpointError
 from .callback import Callback
-from .directory import append_to_log
 from .engine import Training, train_epoch
 from .loss_meter import LossMeter
 from .phase import PhaseSection
 from .recipe import Recipe
 from .resume import write_checkpoint
+from .run_directory import append_to_log
 
 PHASES = ("train", "finetune")
 
