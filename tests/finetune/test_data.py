@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from pictures import write_fashion_mnist, write_images
 from subpath import zoo
 from subpath.errors import DataError
-from subpath.finetune.arrays import DEBIAN, Pictures
+from subpath.finetune.array_datasets import DEBIAN, Pictures
 from subpath.finetune.data import image_format, open_data
 from subpath.finetune.loader import Place, TrainingBatches, validation_batches
 from subpath.finetune.recipe import AugmentSection, DataSection
