@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..errors import DataError
-from . import arrays
+from . import array_datasets
 from .recipe import DataSection
 
 Images = Dataset[tuple[Any, int]]
@@ -68,10 +68,10 @@ def open_data(section: DataSection, seed: int) -> Split:
             classes.
     """
     if section.name == "digits":
-        split = _split_off(arrays.digits(), section.validation_share or 0.2, seed)
+        split = _split_off(array_datasets.digits(), section.validation_share or 0.2, seed)
         return Split(*split, section.num_classes or 10)
     if section.name == "fashion_mnist":
-        train, others = arrays.fashion_mnist(section.root, section.download)
+        train, others = array_datasets.fashion_mnist(section.root, section.download)
         if section.validation_share is not None:
             return Split(*_split_off(train, section.validation_share, seed), 10)
         return Split(train, others, 10)
