@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..errors import SubpathError
 from ..graph.inputs import Inputs, as_inputs, in_order
-from ..plan import Patch, Plan
+from ..planning import Patch, Plan
 from ..skip import SkipConfig
 from .codegen import dispatches
 from .config_tree import outputs

@@ -16,7 +16,7 @@ from ..graph.copies import try_out
 from ..graph.inputs import Inputs, as_inputs
 from ..graph.shapes import NoFastPath
 from ..graph.work import Work, work_of
-from ..plan import Patch, Plan
+from ..planning import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
 from .forward_override import AT_PATCHES, CAPTURED, COUNTS, ForwardOverrides, without_overrides

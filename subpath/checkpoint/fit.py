@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..adaptive.gates import patch_path, twin_path
 from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
-from ..plan import Plan
+from ..planning import Plan
 from .state import listed, mismatches
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.statistics import configs_in
-from ..convert import convert
+from ..conversion import convert
 from ..errors import CheckpointError, ConversionError, ModelError
 from .architecture import check_arguments, with_data, without_data
 from .files import check_inside, digest

@@ -13,9 +13,9 @@ from torch import nn
 
 from ..adaptive.model import AdaptiveModel
 from ..checkpoint import Architecture
-from ..convert import convert
+from ..conversion import convert
 from ..errors import RecipeError
-from ..fit import fit
+from ..fitting import fit
 from .callback import Callback
 from .engine import Learn, Training
 from .loader import Batches, Place, SeededBatches

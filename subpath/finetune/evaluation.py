@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
-from ..calibrate import calibrate
+from ..calibration import calibrate
 from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
 from .callback import Callback, NoCallback

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..adaptive.model import AdaptiveModel
-from ..convert import convert, plan
+from ..conversion import convert, plan
 from ..graph.inputs import Inputs
 from ..graph.nested import tensors
-from ..plan import Plan
+from ..planning import Plan
 
 SEED = 3
 

@@ -23,7 +23,7 @@ from ..graph.equality import unequal
 from ..graph.inputs import Inputs
 from ..graph.nested import plain, tensors
 from ..graph.shapes import NoFastPath
-from ..plan import Plan
+from ..planning import Plan
 from ..skip import SkipConfig
 from .block_removal import without_blocks
 from .comparison import converted, each_tensor, example, planned, run, tensors_of, training_step

@@ -30,7 +30,7 @@ from .errors import (
 from .graph.copies import deep_copy
 from .graph.inputs import Inputs, in_order
 from .graph.read import read, read_run
-from .plan import Plan, Run, Skippable, Twins, make_plan
+from .planning import Plan, Run, Skippable, Twins, make_plan
 
 
 @dataclass(frozen=True)
