@@ -22,7 +22,7 @@ from .forwards import Forwards
 from .gates import GatedGraph, Returns, fold
 from .graphs import Tracing, add_constants, check_shapes
 from .model import AdaptiveModel
-from .original import for_twins_too, graphs_after_reset
+from .original_methods import for_twins_too, graphs_after_reset
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
