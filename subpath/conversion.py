@@ -12,10 +12,10 @@ from . import zoo
 from .adaptive.checks import check_opened
 from .adaptive.equivalence import OriginalOutput
 from .adaptive.graph_model import GraphModel
-from .adaptive.graphs import Tracing, add_constants
 from .adaptive.in_place import run_in_place
 from .adaptive.model import AdaptiveModel
 from .adaptive.patches import set_patches
+from .adaptive.tracing import Tracing, add_constants
 from .adaptive.twins import add_twins
 from .errors import (
     ConversionError,

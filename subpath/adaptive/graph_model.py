@@ -20,13 +20,13 @@ from .config_tree import outputs
 from .features import Layout
 from .forwards import Forwards
 from .gates import GatedGraph, Returns, fold
-from .graphs import Tracing, add_constants, check_shapes
 from .model import AdaptiveModel
 from .original_methods import for_twins_too, graphs_after_reset
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
 from .switch import Switch
+from .tracing import Tracing, add_constants, check_shapes
 
 # The registries the adaptive model shares with the network it runs on.
 _SHARED = (
