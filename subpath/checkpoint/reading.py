@@ -15,8 +15,8 @@ from ..adaptive.statistics import configs_in
 from ..conversion import convert
 from ..errors import CheckpointError, ConversionError, ModelError
 from .architecture import check_arguments, with_data, without_data
+from .compatibility import unfit
 from .files import check_inside, digest
-from .fit import unfit
 from .format import DESCRIPTION, Description
 from .hub import PREFIX, download
 from .schema import check
