@@ -20,10 +20,10 @@ import subpath
 from loops import Fixed, batches, network, phase, training_of
 from subpath.distill import average_statistics
 from subpath.finetune import end_processes, finetune, read_recipe
-from subpath.finetune.accuracy import accuracies
+from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
 from subpath.finetune.loss_meter import LossMeter
-from subpath.finetune.observer import Silent
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.phase import ClipSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
@@ -56,7 +56,7 @@ def share(rank: int, out: Path, recipes: list[Path]) -> None:
         processes.broadcast(model)
         mine = [(x[4 * rank : 4 * rank + 4], y[4 * rank : 4 * rank + 4]) for x, y in data]
         training = training_of(model, *settings(name)[:1], mine, settings(name)[1], processes)
-        result = train_epoch(training, 0, LossMeter(processes.device), Silent())
+        result = train_epoch(training, 0, LossMeter(processes.device), NoCallback())
         average_statistics(model)
         losses[name] = result.loss
         if rank == 0:

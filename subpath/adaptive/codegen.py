@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from torch import fx, nn
 from torch._dynamo.eval_frame import skip_code
 
-from .lookups import Lookups
+from .module_lookups import Lookups
 
 _numbers = count()
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from ..errors import SubpathError
-from ..plan import StagePlan
+from ..planning import StagePlan
 from .codegen import dispatches
 from .gates import GatedGraph
 

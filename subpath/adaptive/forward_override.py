@@ -22,7 +22,7 @@ from ..errors import PlanError, SubpathError
 from ..graph.skipped_output import Template
 from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
-from ..plan import Plan, StageEnd
+from ..planning import Plan, StageEnd
 from ..skip import SkipConfig
 from .additions import merged
 from .gates import addition_path, patch_path, twin_path

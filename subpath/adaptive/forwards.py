@@ -15,9 +15,9 @@ from .codegen import compile_forward, dispatches
 from .config_tree import Branch, straight, tree
 from .features import layouts
 from .gates import GatedGraph, Returns, fold, twin_path
-from .graphs import Shapes, Tracing, add_constants, shapes_of
 from .recompute import recomputed_forward
 from .statistics import install, remove, use_own
+from .tracing import Shapes, Tracing, add_constants, shapes_of
 
 Forward = Callable[..., Any]
 

@@ -23,7 +23,7 @@ from ..graph.blocks import locate_blocks
 from ..graph.facts import Fact
 from ..graph.module_calls import Block, CallTree
 from ..graph.residual import Path
-from ..plan import Addition, Patch, Plan, TwinNorm
+from ..planning import Addition, Patch, Plan, TwinNorm
 from ..skip import SkipConfig
 
 Returns = Literal["output", "features", "both", "patches"]

@@ -13,10 +13,10 @@ from torch import nn
 
 from ..errors import ConversionError, PlanError, SubpathError
 from ..graph.copies import try_out
+from ..graph.cost import Cost, cost_of
 from ..graph.inputs import Inputs, as_inputs
 from ..graph.shapes import NoFastPath
-from ..graph.work import Work, work_of
-from ..plan import Patch, Plan
+from ..planning import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
 from .forward_override import AT_PATCHES, CAPTURED, COUNTS, ForwardOverrides, without_overrides
@@ -262,15 +262,15 @@ class InPlaceModel(AdaptiveModel):
         self._sites.install()
         return super().load_state_dict(state_dict, strict, assign)
 
-    def work(self, config: SkipConfig, given: Any = None) -> Work:
+    def work(self, config: SkipConfig, given: Any = None) -> Cost:
         """What one run of ``config`` costs on inputs of the shapes given, batch included.
 
         It runs without data where it can, else on a copy.
         """
         inputs = self._example(given)
 
-        def run(root: nn.Module, given: Inputs) -> Work:
-            return work_of(lambda: view_of(root)(*given.args, skip=config, **given.kwargs))
+        def run(root: nn.Module, given: Inputs) -> Cost:
+            return cost_of(lambda: view_of(root)(*given.args, skip=config, **given.kwargs))
 
         return try_out(self._root, inputs, run)
 

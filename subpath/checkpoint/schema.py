@@ -25,7 +25,7 @@ from ..adaptive.patches import can_be_patched
 from ..choice import MeasuredTable
 from ..errors import ChoiceError
 from ..graph.skipped_output import is_template
-from ..plan import Plan
+from ..planning import Plan
 from .format import FORMAT_VERSION, Architecture, Description, weights_name
 from .state import listed, shown
 

@@ -55,6 +55,6 @@ def evaluate(
             made = read_description(run_dir).architecture
             original = constructor(model, made.arguments if made is not None else {})()
         summary = run_again(
-            run_dir, skip, calibrate_batches=calibrate, model=original, observer=ProgressBars()
+            run_dir, skip, calibrate_batches=calibrate, model=original, callback=ProgressBars()
         )
     show_summary(summary, run_dir, json)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..measure import InputShapes
-    from ..plan import Plan
+    from ..planning import Plan
 
 
 def inspect(

@@ -40,7 +40,7 @@ class Subject:
 
     def converted(self, network: nn.Module) -> tuple[AdaptiveModel, Inputs]:
         """A network that :attr:`make` made, converted, and the inputs that it was read with."""
-        from ..convert import convert
+        from ..conversion import convert
 
         inputs = self.example.inputs(network)
         return convert(network.eval(), inputs, **self.how), inputs

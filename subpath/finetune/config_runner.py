@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..adaptive.model import AdaptiveModel
-from ..plan import StagePlan
+from ..planning import StagePlan
 from .processes import Processes
 
 Run = Callable[..., tuple[Any, tuple[Tensor, ...]]]

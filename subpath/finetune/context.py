@@ -13,13 +13,13 @@ from torch import nn
 
 from ..adaptive.model import AdaptiveModel
 from ..checkpoint import Architecture
-from ..convert import convert
+from ..conversion import convert
 from ..errors import RecipeError
-from ..fit import fit
+from ..fitting import fit
+from .callback import Callback
 from .engine import Learn, Training
 from .loader import Batches, Place, SeededBatches
 from .network import in_sync
-from .observer import Observer
 from .phase import PhaseSection
 from .processes import Processes
 from .recipe import Recipe
@@ -38,7 +38,7 @@ class RunContext:
         processes: who takes part.
         task: what is learned; fitted to the network.
         made: how the original is made.
-        observer: gets told about the progress.
+        callback: is told about the progress.
     """
 
     recipe: Recipe
@@ -46,7 +46,7 @@ class RunContext:
     processes: Processes
     task: Task
     made: Architecture
-    observer: Observer
+    callback: Callback
 
     @property
     def place(self) -> Place:
@@ -56,9 +56,9 @@ class RunContext:
         return Place(processes.rank, processes.count, self.recipe.data.workers, pinned)
 
     @cached_property
-    def held_back(self) -> Batches:
-        """This process's share of the held-back data."""
-        return self.task.held_back_batches(self.recipe.finetune.batch_size, self.place)
+    def validation(self) -> Batches:
+        """This process's share of the validation data."""
+        return self.task.validation_batches(self.recipe.finetune.batch_size, self.place)
 
 
 def make_phase(
@@ -129,7 +129,7 @@ def fitted(model: AdaptiveModel, context: RunContext) -> AdaptiveModel:
     if section is not None:
         count = max(1, section.images // section.batch_size)
         size, seed = section.batch_size, context.recipe.seed
-        batches = list(context.task.still_batches(size, count, seed, Place()))
+        batches = list(context.task.unaugmented_batches(size, count, seed, Place()))
         fit(model, batches, rank=section.rank, max_cost=section.max_cost)
     return model
 

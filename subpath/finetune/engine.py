@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ..distill import Outputs, two_pass_step
 from ..distill.step import task_loss
 from ..skip import SkipConfig, skip_configs
+from .callback import Callback
 from .config_runner import ConfigRunner, Read, call, in_single
 from .criterion import Criterion, Mix, with_teacher
 from .loader import SeededBatches, to_device
 from .loss_meter import EpochLosses, LossMeter
-from .observer import Observer
 from .recipe import DistillSection
 from .seeds import Use, seed_of, set_seeds
 from .weight_updates import WeightUpdater
@@ -73,7 +73,7 @@ def train_epoch(
     training: Training,
     epoch: int,
     meter: LossMeter,
-    observer: Observer,
+    callback: Callback,
     save: Callable[[], None] | None = None,
     save_every: int | None = None,
 ) -> EpochLosses:
@@ -83,7 +83,7 @@ def train_epoch(
         training: the phase.
         epoch: its number, from 0.
         meter: what has been seen of the epoch; it says where to go on.
-        observer: gets told about every update.
+        callback: gets told about every update.
         save: writes a checkpoint.
         save_every: after how many updates.
 
@@ -107,7 +107,7 @@ def train_epoch(
             config_seed = seed_of(Use.CONFIG, *place)  # the same on all processes
             losses = training.learn(inputs, targets, 1 / training.accumulate, config_seed)
             meter.add(losses, size_of(inputs))
-        observer.batch(losses["loss"], updater.learning_rate)
+        callback.batch(losses["loss"], updater.learning_rate)
         updater.step()
         saving = save is not None and save_every is not None and number % save_every == 0
         if saving or number % look_every == 0 or number == training.updates_per_epoch:

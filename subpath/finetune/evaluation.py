@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
-from ..calibrate import calibrate
+from ..calibration import calibrate
 from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
+from .callback import Callback, NoCallback
 from .context import RunContext, threads
-from .directory import RECIPE
 from .loader import Batches
-from .measuring import metrics_of
-from .observer import Observer, Silent
+from .metrics import metrics_of
 from .processes import start_processes
-from .read import read_recipe
+from .recipe_file import read_recipe
 from .results import ConfigResult, Summary
+from .run_directory import RECIPE
 from .tasks import open_task
 
 
@@ -30,9 +30,9 @@ def evaluate(
     *,
     calibrate_batches: int = 0,
     model: nn.Module | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
 ) -> Summary:
-    """Evaluate a run on its held-back data.
+    """Evaluate a run on its validation data.
 
     Args:
         directory: of the run.
@@ -41,7 +41,7 @@ def evaluate(
             its own, from so many batches of training images (see :func:`subpath.calibrate`).
         model: a fresh original; needed where the recipe names a callable, as no code is imported
             because a directory says so.
-        observer: gets told about the progress.
+        callback: is told about the progress.
 
     Raises:
         CheckpointError, RecipeError, DataError: the directory holds no complete run, or the data
@@ -56,7 +56,7 @@ def evaluate(
     task = task.fitted(adaptive)
     processes = start_processes(recipe.device, recipe.precision)
     made = task.architecture(recipe)
-    context = RunContext(recipe, folder, processes, task, made, observer or Silent())
+    context = RunContext(recipe, folder, processes, task, made, callback or NoCallback())
     with threads(recipe.threads):
         return summarise(adaptive.to(processes.device), skips, context, calibrate_batches)
 
@@ -74,22 +74,22 @@ def summarise(
     calibrated = (
         _calibrated(model, between, context, calibrate_batches) if calibrate_batches else {}
     )
-    held_back = context.held_back
+    validation = context.validation
     together = context.recipe.finetune.batch_size * context.processes.count
-    context.observer.begin("evaluate", 1, len(held_back), together, 0)
+    context.callback.begin("evaluate", 1, len(validation), together, 0)
     try:
         metrics = metrics_of(
             model,
-            held_back,
+            validation,
             context.processes,
             chosen,
             context.task.measure,
-            context.observer,
+            context.callback,
             calibrated,
             context.task.read,
         )
     finally:
-        context.observer.end()
+        context.callback.end()
     counts = count_macs(model, context.task.example(1), skips=chosen)
     results = tuple(ConfigResult(skip, metrics[skip], counts[skip].gmacs) for skip in chosen)
     return Summary(context.recipe.model.name, results)
@@ -99,15 +99,15 @@ def _calibrated(
     model: AdaptiveModel, skips: Sequence[str], context: RunContext, batches: int
 ) -> dict[str, nn.Module]:
     recipe, batch_size = context.recipe, context.recipe.finetune.batch_size
-    still = context.task.still_batches(batch_size, batches, recipe.seed, context.place)
-    context.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
+    still = context.task.unaugmented_batches(batch_size, batches, recipe.seed, context.place)
+    context.callback.begin("calibrate", len(skips), len(still), batch_size, 0)
     try:
-        return {skip: calibrate(model, _watched(still, context.observer), skip) for skip in skips}
+        return {skip: calibrate(model, _watched(still, context.callback), skip) for skip in skips}
     finally:
-        context.observer.end()
+        context.callback.end()
 
 
-def _watched(batches: Batches, observer: Observer) -> Iterator[tuple[Tensor, Tensor]]:
+def _watched(batches: Batches, callback: Callback) -> Iterator[tuple[Tensor, Tensor]]:
     for batch in batches:
         yield batch
-        observer.batch(None, None)
+        callback.batch(None, None)

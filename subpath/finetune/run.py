@@ -15,10 +15,20 @@ from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
+from .callback import Callback, NoCallback
 from .config_runner import ConfigRunner
 from .context import RunContext, converted, fitted, make_phase, make_training, threads
 from .criterion import make_teacher
-from .directory import (
+from .engine import distillation_learner, task_learner
+from .evaluation import summarise
+from .metrics import measured, metrics_of
+from .network import make_network, teacher_network
+from .phase import PhaseSection
+from .processes import start_processes
+from .recipe import Recipe
+from .results import Summary
+from .resume import read_checkpoint, remove_checkpoints
+from .run_directory import (
     ADAPTER,
     BEST,
     RECIPE,
@@ -30,16 +40,6 @@ from .directory import (
     prepare,
     shorten_log,
 )
-from .engine import distillation_learner, task_learner
-from .evaluation import summarise
-from .measuring import measured, metrics_of
-from .network import make_network, teacher_network
-from .observer import Observer, Silent
-from .phase import PhaseSection
-from .processes import start_processes
-from .recipe import Recipe
-from .results import Summary
-from .resume import read_checkpoint, remove_checkpoints
 from .seeds import set_seeds
 from .tasks import open_task
 from .training import PHASES, Checkpointer, Goodness, Metrics, run_phase
@@ -51,11 +51,11 @@ def finetune(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
 ) -> Summary:
     """Run a recipe: train the original if it says so, convert, fine-tune, evaluate.
 
-    The last epoch's weights are kept: choosing the best epoch on held-back data would make that
+    The last epoch's weights are kept: choosing the best epoch on validation data would make that
     data part of the training. Sets the global random seeds of Python, NumPy and torch. Started by
     ``accelerate launch`` or ``torchrun``, several processes share the work.
 
@@ -65,7 +65,7 @@ def finetune(
         overwrite: replace an earlier run in that directory.
         resume: go on with the run in that directory, or begin it. On a CPU, the weights at the
             end are those of an uninterrupted run, bit for bit.
-        observer: gets told about the progress.
+        callback: is told about the progress.
 
     Returns:
         Accuracy and GMACs of the skip configs, as in ``summary.json``.
@@ -82,7 +82,7 @@ def finetune(
     check_directory(folder)
     try:
         with threads(recipe.threads):
-            return _run(recipe, folder, overwrite, resume, observer or Silent())
+            return _run(recipe, folder, overwrite, resume, callback or NoCallback())
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -93,7 +93,7 @@ def finetune(
 
 
 def _run(
-    recipe: Recipe, folder: Path, overwrite: bool, resume: bool, observer: Observer
+    recipe: Recipe, folder: Path, overwrite: bool, resume: bool, callback: Callback
 ) -> Summary:
     """A run from start to end, step by step."""
     processes = start_processes(recipe.device, recipe.precision)
@@ -108,8 +108,8 @@ def _run(
     task = open_task(recipe)
     made = task.architecture(recipe)
     network = make_network(recipe, made)
-    observer = observer if processes.first else Silent()
-    context = RunContext(recipe, folder, processes, task.fitted(network), made, observer)
+    callback = callback if processes.first else NoCallback()
+    context = RunContext(recipe, folder, processes, task.fitted(network), made, callback)
     model = converted(network, context)  # fails, if it must, before anything is done
     if processes.first and resume:
         shorten_log(folder, _epochs_done(checkpointer))
@@ -146,9 +146,9 @@ def _train(
 
     def evaluate() -> Metrics:
         kept, processes = updater.kept, context.processes
-        return {"original": measured(kept, context.held_back, processes, task.measure, task.read)}
+        return {"original": measured(kept, context.validation, processes, task.measure, task.read)}
 
-    run_phase(training, phase, evaluate, checkpointer, context.observer)
+    run_phase(training, phase, evaluate, checkpointer, context.callback)
     network.load_state_dict(updater.kept.state_dict())
     updater.unfreeze()
     return network
@@ -178,8 +178,8 @@ def _finetune(
     assert isinstance(kept, AdaptiveModel)
 
     def evaluate() -> Metrics:
-        held_back = context.held_back
-        return metrics_of(kept, held_back, processes, ends, task.measure, read=task.read)
+        validation = context.validation
+        return metrics_of(kept, validation, processes, ends, task.measure, read=task.read)
 
     def save_best() -> None:
         if context.processes.first:
@@ -187,7 +187,7 @@ def _finetune(
 
     better = save_best if recipe.keep_best else None
     goodness = Goodness(task.metric, task.rising)
-    run_phase(training, phase, evaluate, checkpointer, context.observer, better, goodness)
+    run_phase(training, phase, evaluate, checkpointer, context.callback, better, goodness)
     model.load_state_dict(kept.state_dict())
     model.freeze_original(False)
     return model

@@ -13,13 +13,13 @@ import torch
 
 from ..distill import average_statistics
 from ..errors import CheckpointError
-from .directory import append_to_log
+from .callback import Callback
 from .engine import Training, train_epoch
 from .loss_meter import LossMeter
-from .observer import Observer
 from .phase import PhaseSection
 from .recipe import Recipe
 from .resume import write_checkpoint
+from .run_directory import append_to_log
 
 PHASES = ("train", "finetune")
 
@@ -125,7 +125,7 @@ def run_phase(
     phase: PhaseSection,
     evaluate: Callable[[], Metrics],
     checkpointer: Checkpointer,
-    observer: Observer,
+    callback: Callback,
     better: Callable[[], None] | None = None,
     goodness: Goodness = Goodness(),
 ) -> None:
@@ -134,9 +134,9 @@ def run_phase(
     Args:
         training: the phase, at its start.
         phase: what the recipe says.
-        evaluate: metrics on held-back data.
+        evaluate: metrics on validation data.
         checkpointer: writes and reads checkpoints.
-        observer: gets told about the progress.
+        callback: is told about the progress.
         better: called when an epoch is the best so far.
         goodness: tells whether it is.
 
@@ -149,12 +149,12 @@ def run_phase(
     start, best = checkpointer.restore(training, meter)
     per_epoch = training.updates_per_epoch
     together = phase.batch_size * phase.accumulate * processes.count
-    observer.begin(training.name, phase.epochs, per_epoch, together, updater.done)
+    callback.begin(training.name, phase.epochs, per_epoch, together, updater.done)
     try:
         for epoch in range(start, phase.epochs):
             save = partial(checkpointer.save, training, epoch, meter, best)
             losses = train_epoch(
-                training, epoch, meter, observer, save, checkpointer.recipe.save_every
+                training, epoch, meter, callback, save, checkpointer.recipe.save_every
             )
             average_statistics(updater.kept)
             metrics = evaluate()
@@ -162,14 +162,14 @@ def run_phase(
                 record = {"phase": training.name, "epoch": epoch + 1, "lr": meter.rate}
                 record |= {**asdict(losses), **_by_name(metrics)}
                 append_to_log(checkpointer.folder, record)
-                observer.epoch(record)
+                callback.epoch(record)
             if better is not None and goodness.of(metrics) > best:
                 best = goodness.of(metrics)
                 better()
             meter = LossMeter(processes.device)
             checkpointer.save(training, epoch + 1, meter, best)
     finally:
-        observer.end()
+        callback.end()
 
 
 def _by_name(metrics: Metrics) -> dict[str, dict[str, float]]:

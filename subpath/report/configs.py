@@ -20,7 +20,7 @@ from .latency import BEATEN, beaten, latency_view, legend
 
 if TYPE_CHECKING:
     from ..measure import InputShapes, LatencyTable
-    from ..plan import Plan
+    from ..planning import Plan
 
 REMARK = (
     "GMACs: 10^9 multiply-adds for one input, one multiply-add counted as one; "

@@ -14,7 +14,7 @@ from ..measure import shapes_in_words
 
 if TYPE_CHECKING:
     from ..measure import InputShapes
-    from ..plan import Plan
+    from ..planning import Plan
 
 
 def title(model: str, shapes: InputShapes, plan: Plan) -> Text:

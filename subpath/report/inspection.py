@@ -17,7 +17,7 @@ from .formatting import many, times, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes
-    from ..plan import Plan, StagePlan
+    from ..planning import Plan, StagePlan
 
 
 def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, Any]:

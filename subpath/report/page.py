@@ -15,7 +15,7 @@ from .latency import BEATEN, beaten, check, legend, shown_ms, spread
 if TYPE_CHECKING:
     from ..choice import MeasuredTable
     from ..measure import InputShapes, LatencyTable, Parts
-    from ..plan import Plan
+    from ..planning import Plan
 
 # Nothing is loaded and nothing runs, whatever a name on the page may hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -14,7 +14,7 @@ from .formatting import percent, times, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes, Part, Parts
-    from ..plan import Plan
+    from ..planning import Plan
 
 WIDTH = 24
 

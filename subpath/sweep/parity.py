@@ -19,16 +19,16 @@ from .. import measure, zoo
 from ..adaptive.model import AdaptiveModel
 from ..checkpoint import Architecture, load, save
 from ..errors import SubpathError
+from ..graph.equality import unequal
 from ..graph.inputs import Inputs
 from ..graph.nested import plain, tensors
 from ..graph.shapes import NoFastPath
-from ..plan import Plan
+from ..planning import Plan
 from ..skip import SkipConfig
 from .block_removal import without_blocks
-from .equality import step, tensors_of, unequal
+from .comparison import converted, each_tensor, example, planned, run, tensors_of, training_step
 from .errors import OnPhase, OriginalFailsError, no_report, one_line, original_runs
 from .record import Check
-from .running import converted, each_tensor, example, planned, run
 from .subject import Subject, make_original, make_subject
 
 NO_IMAGE = "its input is no image"
@@ -120,8 +120,8 @@ def _another_resolution(subject: Subject) -> str:
 
 def _train_step(subject: Subject) -> str:
     with original_runs():
-        expected = step(subject.original, subject.example)
-    got = _without_twins(step(subject.adaptive, subject.example))
+        expected = training_step(subject.original, subject.example)
+    got = _without_twins(training_step(subject.adaptive, subject.example))
     tables = {n for n in got if n.startswith("buffer ")} - expected.keys()
     return unequal(expected, {n: value for n, value in got.items() if n not in tables})
 
@@ -137,7 +137,7 @@ def _every_config(subject: Subject) -> str:
             return f"{config} gives other shapes than the super-net"
         if config.skipped and not unequal(plain(whole), plain(part)):
             return f"{config} gives the same numbers as the super-net"
-        found = step(adaptive, subject.example, skip=config)
+        found = training_step(adaptive, subject.example, skip=config)
         if not any(name.startswith("gradient of") for name in found):
             return f"{config} gives no gradients"
         for name, value in found.items():

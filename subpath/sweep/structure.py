@@ -21,11 +21,11 @@ from .. import zoo
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
-from ..convert import convert
+from ..conversion import convert
 from ..errors import ModelError, NoResidualError, TraceError
 from ..graph.inputs import Inputs, in_order
 from ..graph.shapes import Quickly
-from ..plan import Plan
+from ..planning import Plan
 from ..skip import SkipConfig
 from .call_log import Calls, first_difference, log_calls
 from .errors import OnPhase, OriginalFailsError, no_report, one_line, original_runs

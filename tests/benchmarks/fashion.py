@@ -43,15 +43,15 @@ from torch import nn
 
 import subpath
 from subpath.finetune import read_recipe
-from subpath.finetune.accuracy import accuracies, accuracy
+from subpath.finetune.callback import NoCallback
 from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.context import RunContext, converted, make_phase, make_training
 from subpath.finetune.criterion import make_criterion
 from subpath.finetune.data import Split, _Part, open_data
 from subpath.finetune.engine import distillation_learner, task_learner, train_epoch
 from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies, accuracy
 from subpath.finetune.network import make_network
-from subpath.finetune.observer import Silent
 from subpath.finetune.phase import PhaseSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.seeds import set_seeds
@@ -104,7 +104,7 @@ def context_of(name: str, seed: int, variant: str, arguments: argparse.Namespace
     task = ImageClassification(recipe.data, split)
     made = task.architecture(recipe)
     task = task.fitted(make_network(recipe, made))
-    return RunContext(recipe, Path(), start_processes("cpu", "fp32"), task, made, Silent())
+    return RunContext(recipe, Path(), start_processes("cpu", "fp32"), task, made, NoCallback())
 
 
 def some(split: Split, images: int) -> Split:
@@ -123,7 +123,7 @@ def train_phase(network: nn.Module, context: RunContext, phase: PhaseSection) ->
     learn = task_learner(network, updater, make_criterion(phase))
     training = make_training("train", phase, batches, learn, updater, context)
     for epoch in range(phase.epochs):
-        train_epoch(training, epoch, LossMeter(torch.device("cpu")), Silent())
+        train_epoch(training, epoch, LossMeter(torch.device("cpu")), NoCallback())
     return updater.kept
 
 
@@ -134,7 +134,7 @@ def train_together(model, context: RunContext, phase: PhaseSection) -> subpath.A
     learn = distillation_learner(student, updater, make_criterion(phase), context.recipe.distill)
     training = make_training("finetune", phase, batches, learn, updater, context)
     for epoch in range(phase.epochs):
-        train_epoch(training, epoch, LossMeter(torch.device("cpu")), Silent())
+        train_epoch(training, epoch, LossMeter(torch.device("cpu")), NoCallback())
     return updater.kept
 
 
@@ -159,11 +159,15 @@ def base(model) -> str:
 
 def all_configs(model, context: RunContext, calibrated: bool) -> dict[str, Any]:
     skips = model.skip_configs()
-    found: dict[str, Any] = {"top1": accuracies(model, context.held_back, context.processes, skips)}
+    found: dict[str, Any] = {
+        "top1": accuracies(model, context.validation, context.processes, skips)
+    }
     if calibrated:
-        batches = list(context.task.still_batches(128, 20, context.recipe.seed, context.place))
+        batches = list(
+            context.task.unaugmented_batches(128, 20, context.recipe.seed, context.place)
+        )
         subnets = {skip: subpath.calibrate(model, batches, skip) for skip in skips[1:-1]}
-        top1 = accuracies(model, context.held_back, context.processes, skips, None, subnets)
+        top1 = accuracies(model, context.validation, context.processes, skips, None, subnets)
         found["calibrated"] = top1
     counts = count_macs(model, context.task.example(1), skips=skips)
     return {**found, "gmacs": {str(skip): counts[skip].gmacs for skip in skips}}
@@ -179,7 +183,7 @@ def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> d
         calibrated = kind not in NOT_TRAINED and variant in CALIBRATED
         result = all_configs(trained, context, calibrated)
     else:
-        result = {"top1": {"TTTT": accuracy(trained, context.held_back, context.processes)}}
+        result = {"top1": {"TTTT": accuracy(trained, context.validation, context.processes)}}
     return {"network": name, "seed": seed, "what": what, "seconds": seconds, **result}
 
 
@@ -223,7 +227,7 @@ def train_as(
 
 def fit_to(model: subpath.AdaptiveModel, context: RunContext, patches: bool) -> None:
     """Fit patches and statistics, or statistics alone, to 1,000 training images."""
-    batches = list(context.task.still_batches(125, 8, context.recipe.seed, context.place))
+    batches = list(context.task.unaugmented_batches(125, 8, context.recipe.seed, context.place))
     subpath.fit(model, batches, max_cost=0.02 if patches else 1e-9)
 
 

@@ -4,8 +4,8 @@
     python tests/benchmarks/where_to_cut.py [--networks vit mobilenet resnet] [--seeds 0 1 2]
 
 For each trained original of fashion.py: the default cut, and one with at most as many multiply-adds
-left whose blocks ``subpath.measure.sensitivity`` chose on 1,000 training images. Held-back top-1 of
-both base-nets in percent, skipped naively and after ``subpath.fit``.
+left whose blocks ``subpath.measure.sensitivity`` chose on 1,000 training images. Validation
+top-1 of both base-nets in percent, skipped naively and after ``subpath.fit``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 import subpath
 from subpath.errors import PlanError
-from subpath.finetune.accuracy import accuracies
 from subpath.finetune.context import converted
+from subpath.finetune.metrics import accuracies
 from subpath.measure import sensitivity
 
 
@@ -47,7 +47,7 @@ def compare(name: str, seed: int, options: argparse.Namespace) -> None:
     network.load_state_dict(torch.load(path, weights_only=True))
     network.eval()
     example = context.task.example(2)
-    batches = context.task.still_batches(125, 8, seed, context.place)
+    batches = context.task.unaugmented_batches(125, 8, seed, context.place)
     found = sensitivity(network, batches, F.cross_entropy)
     refining = sum((block.first_order or 0) < 0 for block in found.blocks)
     print(f"{name} {seed}: {refining} of {len(found.blocks)} blocks refine", flush=True)
@@ -61,7 +61,7 @@ def compare(name: str, seed: int, options: argparse.Namespace) -> None:
         for fitted in (False, True):
             if fitted:
                 fit_to(model, context, patches=True)
-            top1 = accuracies(model, context.held_back, context.processes, [base])[base]
+            top1 = accuracies(model, context.validation, context.processes, [base])[base]
             told += f", {'fitted' if fitted else 'naive'} {top1:.2f}"
         print(told, flush=True)
 

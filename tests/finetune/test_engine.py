@@ -14,12 +14,12 @@ import subpath
 from loops import Fixed, assert_close, batches, by_hand, cosine, network, phase, training_of
 from subpath.distill import two_pass_step
 from subpath.errors import RunError
-from subpath.finetune.accuracy import accuracies, accuracy
+from subpath.finetune.callback import NoCallback
 from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.criterion import make_criterion, make_mix, make_teacher, with_teacher
 from subpath.finetune.engine import random_config, train_epoch
 from subpath.finetune.loss_meter import LossMeter
-from subpath.finetune.observer import Silent
+from subpath.finetune.metrics import accuracies, accuracy
 from subpath.finetune.phase import MixupSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection, TeacherSection
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def run_epoch(training, epoch=0):
-    return train_epoch(training, epoch, LossMeter(CPU), Silent())
+    return train_epoch(training, epoch, LossMeter(CPU), NoCallback())
 
 
 def plain(model, x, y):
@@ -242,7 +242,7 @@ def test_going_on_inside_an_epoch_uses_the_batches_that_are_left():
     meter = LossMeter(CPU)
     meter.batches = 2
     meter.sums += 1.0
-    train_epoch(training, 0, meter, Silent())
+    train_epoch(training, 0, meter, NoCallback())
     assert len(seen) == 1
     assert torch.equal(seen[0], data[2][0])
     assert meter.batches == 3

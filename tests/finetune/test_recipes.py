@@ -191,7 +191,7 @@ def test_an_epoch_on_a_few_small_images(name, images, tmp_path, monkeypatch):
         overrides += [f"data.root={tmp_path / 'data'}"]
     else:
         overrides += [f"data.root={images}", "data.input_size=[3,32,32]", "data.workers=0"]
-        overrides += [] if name == "folder" else ["data.held_back_split=validation"]
+        overrides += [] if name == "folder" else ["data.validation_split=validation"]
     summary = finetune(read(name, *overrides), tmp_path / "run")
     assert {config.skip[0] for config in summary.configs} == {"T", "F"}
     recipe = read(name, *overrides)

@@ -107,7 +107,7 @@ def test_a_run_tells_the_overlap_of_every_config(recipe, scenes, tmp_path):
 def test_the_gradients_are_those_of_the_step_by_hand(recipe, scenes):
     made = check_recipe(recipe)
     task = SemanticSegmentation.open(made)
-    (batch,) = task.held_back_batches(5, Place())
+    (batch,) = task.validation_batches(5, Place())
     images, masks = read_by_hand(scenes / "validation")
     torch.testing.assert_close(batch[0], images)
     assert torch.equal(batch[1], masks)
@@ -148,7 +148,7 @@ def test_image_and_mask_are_cropped_and_flipped_together(recipe):
         told = torch.where(red > 125, 1, torch.where(green > 125, 2, 0))
         counted = mask != 255
         assert (told == mask)[counted].float().mean() > 0.9
-        different.append(not torch.equal(train.still()[index][1], mask))
+        different.append(not torch.equal(train.unaugmented()[index][1], mask))
     assert all(different)
 
 
@@ -159,7 +159,7 @@ def test_what_is_wrong_with_masks_is_told(recipe, scenes):
         )
 
     with pytest.raises(DataError, match=r"got the class 2 in .*png; expected 0 to 1, or 255"):
-        list(opened(num_classes=2).held_back_batches(5, Place()))
+        list(opened(num_classes=2).validation_batches(5, Place()))
     with pytest.raises(DataError, match="got no images in"):
         opened(train_split="training")
     (scenes / "validation" / "masks" / "3.png").unlink()
@@ -167,6 +167,6 @@ def test_what_is_wrong_with_masks_is_told(recipe, scenes):
         opened()
     Image.new("RGB", (24, 24)).save(scenes / "validation" / "masks" / "3.png")
     with pytest.raises(DataError, match="of mode RGB and size"):
-        list(opened().held_back_batches(5, Place()))
+        list(opened().validation_batches(5, Place()))
     with pytest.raises(DataError, match="expected logits of shape"):
         opened().read({"boxes": torch.zeros(2, 3, 4, 4)})

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from subpath.plan import Opaque, Plan, StagePlan, TwinNorm
+from subpath.planning import Opaque, Plan, StagePlan, TwinNorm
 from subpath.report import (
     ConfigRow,
     config_table,

@@ -33,7 +33,7 @@ class LanguageModelling(Task):
     Attributes:
         section: the recipe's ``data``.
         train: pieces to learn from.
-        held_back: pieces of other files.
+        validation: pieces of other files.
         vocabulary: how many tokens there are.
     """
 
@@ -43,7 +43,7 @@ class LanguageModelling(Task):
 
     section: TextSection
     train: Pieces
-    held_back: Pieces
+    validation: Pieces
     vocabulary: int
 
     @classmethod
@@ -72,11 +72,11 @@ class LanguageModelling(Task):
         """Pieces in an order of their own in each epoch."""
         return SeededBatches(self.train, batch_size, seeds, place)
 
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
+    def validation_batches(self, batch_size: int, place: Place) -> Batches:
         """In order."""
-        return in_order(self.held_back, batch_size, place)
+        return in_order(self.validation, batch_size, place)
 
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
         """Drawn at random."""
         return drawn(self.train, batch_size, count, seed, place)
 

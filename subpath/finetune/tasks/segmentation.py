@@ -30,7 +30,7 @@ class SemanticSegmentation(Task):
     Attributes:
         section: the recipe's ``data``.
         train: augmented images with their masks.
-        held_back: images that only evaluation sees.
+        validation: images that only evaluation sees.
     """
 
     metric: ClassVar[str] = "miou"
@@ -38,7 +38,7 @@ class SemanticSegmentation(Task):
 
     section: MasksSection
     train: MaskedImages
-    held_back: MaskedImages
+    validation: MaskedImages
 
     @classmethod
     def open(cls, recipe: Recipe) -> SemanticSegmentation:
@@ -47,7 +47,7 @@ class SemanticSegmentation(Task):
         return cls(
             section,
             MaskedImages(section, section.train_split, augmented=True),
-            MaskedImages(section, section.held_back_split, augmented=False),
+            MaskedImages(section, section.validation_split, augmented=False),
         )
 
     def architecture(self, recipe: Recipe) -> Architecture:
@@ -75,13 +75,13 @@ class SemanticSegmentation(Task):
         """Cropped and flipped at random."""
         return SeededBatches(self.train, batch_size, seeds, place)
 
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
+    def validation_batches(self, batch_size: int, place: Place) -> Batches:
         """In order, resized."""
-        return in_order(self.held_back, batch_size, place)
+        return in_order(self.validation, batch_size, place)
 
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
         """Drawn at random, resized."""
-        return drawn(self.train.still(), batch_size, count, seed, place)
+        return drawn(self.train.unaugmented(), batch_size, count, seed, place)
 
     def criterion(self, phase: PhaseSection) -> Criterion:
         """Cross-entropy of each pixel, in nats; logits of fewer pixels are interpolated."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...adaptive.in_place import InPlaceModel
 from ...errors import SubpathError
-from ...plan import StagePlan
+from ...planning import StagePlan
 from .places import vectors
 
 

@@ -24,11 +24,11 @@ Task = Mapping[str, str]
 class Message:
     """What a worker said."""
 
-    worker: Process
+    worker: WorkerProcess
     content: Mapping[str, Any]
 
 
-class Process:
+class WorkerProcess:
     """A worker process and the task it is at.
 
     Attributes:

@@ -11,7 +11,7 @@ from ..adaptive.additions import fresh_addition, has_place
 from ..adaptive.gates import addition_path, patch_path, twin_path
 from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
-from ..plan import Plan
+from ..planning import Plan
 from .state import listed, mismatches
 
 

@@ -13,10 +13,10 @@ from .adaptive.additions import add_additions
 from .adaptive.checks import check_opened
 from .adaptive.equivalence import OriginalOutput
 from .adaptive.graph_model import GraphModel
-from .adaptive.graphs import Tracing, add_constants
 from .adaptive.in_place import run_in_place
 from .adaptive.model import AdaptiveModel
 from .adaptive.patches import set_patches
+from .adaptive.tracing import Tracing, add_constants
 from .adaptive.twins import add_twins
 from .errors import (
     ConversionError,
@@ -31,7 +31,7 @@ from .errors import (
 from .graph.copies import deep_copy
 from .graph.inputs import Inputs, in_order
 from .graph.read import read, read_run
-from .plan import Plan, Run, Skippable, Twins, make_plan
+from .planning import Plan, Run, Skippable, Twins, make_plan
 
 
 @dataclass(frozen=True)

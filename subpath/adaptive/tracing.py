@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from ..graph.read import read_opened
-from ..plan import Plan
+from ..planning import Plan
 from .codegen import dispatches
 from .gates import GatedGraph, add_gates
 

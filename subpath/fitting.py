@@ -16,7 +16,7 @@ from .adaptive.statistics import has_statistics
 from .adaptive.twins import SKIP_AWARE
 from .errors import SubpathError
 from .graph.inputs import Inputs, inputs_in
-from .plan import Patch
+from .planning import Patch
 from .skip import SkipConfig
 
 

@@ -1,4 +1,4 @@
-"""Call a network so that two calls can be compared: same inputs, same random draws."""
+"""Run networks so that two runs can be compared: same inputs, same random draws, one step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from ..adaptive.model import AdaptiveModel
-from ..convert import convert, plan
+from ..conversion import convert, plan
 from ..graph.inputs import Inputs
-from ..plan import Plan
+from ..graph.nested import tensors
+from ..planning import Plan
 
 SEED = 3
 
@@ -60,3 +61,31 @@ def each_tensor(inputs: Inputs, function: Callable[[Tensor], Tensor]) -> Inputs:
     """The same inputs with ``function`` of each tensor in its place."""
     args, kwargs = tree_map_only(Tensor, function, (inputs.args, dict(inputs.kwargs)))
     return Inputs(args, kwargs)
+
+
+def training_step(model: nn.Module, inputs: Inputs, **arguments: Any) -> dict[str, Tensor]:
+    """One training pass from a fixed seed: loss, buffers and gradients by name.
+
+    The model is in eval mode before and after, and keeps its buffers.
+    """
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    try:
+        outputs = tensors_of(run(model, inputs, **arguments))
+        loss = torch.stack([out.float().square().mean() for out in outputs]).sum()
+        loss.backward()
+        found = {"loss": loss.detach()}
+        found |= {f"buffer {n}": buffer.clone() for n, buffer in model.named_buffers()}
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                found[f"gradient of {name}"] = parameter.grad
+    finally:  # the next question is asked of the same model
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+        model.eval().zero_grad()
+    return found
+
+
+def tensors_of(output: Any) -> list[Tensor]:
+    """The tensors of floating-point numbers in a nested output, but for empty ones."""
+    return [found for found in tensors(output) if found.is_floating_point() and found.numel()]

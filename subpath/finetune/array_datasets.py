@@ -16,7 +16,7 @@ from ..errors import DataError
 
 # Where the Debian package dataset-fashion-mnist puts its files.
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-FILES = {"train": "train", "held back": "t10k"}
+FILES = {"train": "train", "validation": "t10k"}
 
 
 class Pictures(Dataset[tuple[Any, int]]):
@@ -82,7 +82,7 @@ def fashion_mnist(root: str | None, download: bool) -> tuple[Pictures, Pictures]
     for place in places:
         files = _find(place)
         if files is not None:
-            return files["train"], files["held back"]
+            return files["train"], files["validation"]
     raise DataError(
         f"got no Fashion-MNIST in {' or '.join(map(str, places))}; expected "
         "train-images-idx3-ubyte and three more files, also with .gz. Install them "

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 
-class Observer(Protocol):
+class Callback(Protocol):
     """Gets told what happens. Every method may do nothing."""
 
     def begin(self, phase: str, epochs: int, batches: int, batch_size: int, done: int) -> None:
@@ -32,8 +32,8 @@ class Observer(Protocol):
         """The phase is over."""
 
 
-class Silent:
-    """An observer that does nothing."""
+class NoCallback:
+    """A callback that does nothing."""
 
     def begin(self, phase: str, epochs: int, batches: int, batch_size: int, done: int) -> None:
         """Do nothing."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from .process import Task
 from .record import Record
+from .worker_process import Task
 
 
-class Observer(Protocol):
+class Callback(Protocol):
     """Gets told what happens. Every method may do nothing."""
 
     def begin(self, title: str, total: int, known: Sequence[Record]) -> None:
@@ -31,8 +31,8 @@ class Observer(Protocol):
         """The round is over, or was interrupted."""
 
 
-class Silent:
-    """An observer that does nothing."""
+class NoCallback:
+    """A callback that does nothing."""
 
     def begin(self, title: str, total: int, known: Sequence[Record]) -> None:
         """Do nothing."""

@@ -14,7 +14,7 @@ from .shapes import NoFastPath, Quickly
 
 
 @dataclass(frozen=True)
-class Work:
+class Cost:
     """The cost of one run.
 
     Attributes:
@@ -31,7 +31,7 @@ class Work:
         return sum(self.macs.values())
 
 
-def work_of(run: Callable[[], Any]) -> Work:
+def cost_of(run: Callable[[], Any]) -> Cost:
     """Count what ``run()`` does; by the formulas of ``torch.utils.flop_counter``, halved."""
     counter = _Counter()
     with torch.no_grad(), NoFastPath(), counter:
@@ -42,7 +42,7 @@ def work_of(run: Callable[[], Any]) -> Work:
 class _Counter(Quickly):
     def __init__(self) -> None:
         super().__init__()
-        self.work = Work()
+        self.work = Cost()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import checkpoint
 from ..errors import RunError
-from .read import read_recipe, write_recipe
 from .recipe import Recipe
+from .recipe_file import read_recipe, write_recipe
 from .results import Summary
 from .resume import remove_checkpoints
 

@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import ConversionError
 from ..graph.copies import shape_copy
 from .gates import GatedGraph
-from .graphs import Tracing
+from .tracing import Tracing
 
 _TWIN = r"(?:twin_norms\.\d+\.)?"
 
