@@ -18,7 +18,8 @@ For each network (recipes/fashion-*.yaml) and seed:
 - ``statistics``, ``fit``: the trained original, converted; its twins' statistics estimated again,
   and with patches too (``subpath.fit``, 1,000 images, no gradient);
 - ``frozen``, ``frozen 3``, ``frozen 1``: after ``fit`` twins and patches learn, and nothing else,
-  for 10, 3 and 1 percent of the original's training cost; ``.../no patches`` twins alone;
+  for 10, 3 and 1 percent of the original's training cost; ``.../no patches`` twins alone,
+  ``.../low rank`` additions of rank 8 to the layers of mandatory blocks too;
 - ``joint/...``, ``short/...``: the same with labels for the base-net too (what recipes do by
   default), with labels alone (no distillation), without feature distillation, with the published
   weight of the loss, with other twin norms;
@@ -74,6 +75,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
     "gentle": LABELS_TOO,
     "no patches": LABELS_TOO,
+    "low rank": {**LABELS_TOO, "convert": {"low_rank": 8}},
     "gentle, one rate": LABELS_TOO,
 }
 GENTLE = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.05}
@@ -83,10 +85,10 @@ METHOD = "distill.base_task=0"
 # Of the cost of the original's training.
 SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1, "cut": 0.1}
 FROZEN = {"frozen": 0.1, "frozen 3": 0.03, "frozen 1": 0.01}
-FROZEN_OPTIMISER = {"name": "adamw", "lr": 2e-2, "weight_decay": 0.0}
+FROZEN_OPTIMISER = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.0, "twin_lr": 10.0}
 SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
 SHORT_BATCH = 32
-CALIBRATED = ("", "labels too", "gentle")
+CALIBRATED = ("", "labels too", "gentle", "low rank")
 NOT_TRAINED = ("alone FFFF", "plain", "statistics")
 DEFAULT = ["alone FFFF", "alone TTTT", "joint", "joint/labels too", "short", "short/labels too"]
 DEFAULT += ["short/no distillation", "short/no features", "short/no twins", "plain", "third"]
