@@ -85,7 +85,8 @@ METHOD = "distill.base_task=0"
 # Of the cost of the original's training.
 SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1, "cut": 0.1}
 FROZEN = {"frozen": 0.1, "frozen 3": 0.03, "frozen 1": 0.01}
-FROZEN_OPTIMISER = {"name": "adamw", "lr": 2e-3, "weight_decay": 0.0, "twin_lr": 10.0}
+FROZEN_OPTIMISER = {"name": "adamw", "weight_decay": 0.0, "twin_lr": 10.0}
+FROZEN_LR = {"lite0": 1e-3}  # wider and deeper than the others, for which 2e-3 is better
 SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
 SHORT_BATCH = 32
 CALIBRATED = ("", "labels too", "gentle", "low rank")
@@ -103,6 +104,8 @@ def context_of(name: str, seed: int, variant: str, arguments: argparse.Namespace
     split = open_data(recipe.data, seed)
     if arguments.images is not None:
         split = some(split, arguments.images)
+    if arguments.validation is not None:
+        split = replace(split, validation=_Part(split.validation, range(arguments.validation)))
     task = ImageClassification(recipe.data, split)
     made = task.architecture(recipe)
     task = task.fitted(make_network(recipe, made))
@@ -182,7 +185,8 @@ def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> d
     trained = train_as(kind, variant, name, context, arguments)
     seconds = round(time.perf_counter() - start)
     if isinstance(trained, subpath.AdaptiveModel):
-        calibrated = kind not in NOT_TRAINED and variant in CALIBRATED
+        wanted = kind not in NOT_TRAINED and variant in CALIBRATED
+        calibrated = wanted and not arguments.no_calibration
         result = all_configs(trained, context, calibrated)
     else:
         result = {"top1": {"TTTT": accuracy(trained, context.validation, context.processes)}}
@@ -194,8 +198,9 @@ def train_as(
 ):
     """The network trained as ``kind`` says: adaptive, or a base-net of its own."""
     saved = arguments.weights / f"{name}-{context.recipe.seed}.pt"
-    epochs = arguments.epochs or context.recipe.finetune.epochs
-    whole = context.recipe.finetune.model_copy(update={"epochs": epochs})
+    whole = context.recipe.train or context.recipe.finetune
+    epochs = arguments.epochs or whole.epochs
+    whole = whole.model_copy(update={"epochs": epochs})
     network = fresh(context)
     if kind == "alone FFFF":
         network = train_phase(network, context, whole)
@@ -214,7 +219,7 @@ def train_as(
     if kind in ("statistics", "fit"):
         return model
     if kind in FROZEN:
-        changed = FROZEN_OPTIMISER | ({"lr": arguments.lr} if arguments.lr else {})
+        changed = FROZEN_OPTIMISER | {"lr": arguments.lr or FROZEN_LR.get(name, 2e-3)}
         return train_frozen(model, with_labels(context), epochs, FROZEN[kind], changed)
     changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[name]}
     if arguments.lr:
@@ -287,6 +292,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, default=Path("runs/fashion"))
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--images", type=int, help="train on so many images alone")
+    parser.add_argument("--no-calibration", action="store_true", help="of configs between")
+    parser.add_argument("--validation", type=int, help="measure on so many images alone")
     parser.add_argument("--set", nargs="*", default=[], help="key=value, instead of the recipe's")
     parser.add_argument("--lr", type=float, help="of the short fine-tune")
     return parser
