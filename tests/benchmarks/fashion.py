@@ -4,7 +4,8 @@
     python tests/benchmarks/fashion.py --networks resnet vit mobilenet --seeds 0 1 2
     python tests/benchmarks/fashion_table.py
 
-For each network (recipes/fashion-*.yaml) and seed:
+For each network (recipes/fashion-*.yaml; ``lite0`` needs the weights that pretrained.py writes) and
+seed:
 
 - ``alone FFFF``, ``alone TTTT``: the network, and its base-net as a network of its own, each
   trained by itself; the first also tells what skipping costs where nothing was trained for it;
@@ -20,6 +21,7 @@ For each network (recipes/fashion-*.yaml) and seed:
 - ``frozen``, ``frozen 3``, ``frozen 1``: after ``fit`` twins and patches learn, and nothing else,
   for 10, 3 and 1 percent of the original's training cost; ``.../no patches`` twins alone,
   ``.../low rank`` additions of rank 8 to the layers of mandatory blocks too;
+- ``recipe``: the trained original, converted and fine-tuned as the recipe says;
 - ``joint/...``, ``short/...``: the same with labels for the base-net too (what recipes do by
   default), with labels alone (no distillation), without feature distillation, with the published
   weight of the loss, with other twin norms;
@@ -218,6 +220,8 @@ def train_as(
         fit_to(model, context, patches=not few)
     if kind in ("statistics", "fit"):
         return model
+    if kind == "recipe":
+        return train_together(model, context, context.recipe.finetune)
     if kind in FROZEN:
         changed = FROZEN_OPTIMISER | {"lr": arguments.lr or FROZEN_LR.get(name, 2e-3)}
         return train_frozen(model, with_labels(context), epochs, FROZEN[kind], changed)
