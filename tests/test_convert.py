@@ -31,7 +31,7 @@ from subpath.errors import (
     SubpathError,
     TraceError,
 )
-from subpath.plan import Plan
+from subpath.planning import Plan
 from toys import TOYS, PostActivation, conv
 
 RESNET = Network("resnet18", (2, 2, 2, 2))

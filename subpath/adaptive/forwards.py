@@ -11,14 +11,14 @@ from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
 from ..skip import SkipConfig
-from .code import compile_forward, dispatches
+from .codegen import compile_forward, dispatches
+from .config_tree import Branch, Straight, straight, tree
 from .features import layouts
 from .gates import GatedGraph, Returns, fold, twin_path
-from .graphs import Shapes, Tracing, add_constants, shapes_of
 from .prefix import Part, Prefix, find_prefix, rest_of
 from .recompute import recomputed_forward
 from .statistics import install, remove, use_own
-from .together import Branch, Straight, straight, tree
+from .tracing import Shapes, Tracing, add_constants, shapes_of
 
 Forward = Callable[..., Any]
 

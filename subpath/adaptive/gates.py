@@ -20,10 +20,10 @@ from torch import fx
 
 from ..errors import PlanError
 from ..graph.blocks import locate_blocks
-from ..graph.calls import Block, CallTree
 from ..graph.facts import Fact
+from ..graph.module_calls import Block, CallTree
 from ..graph.residual import Path
-from ..plan import Patch, Plan, TwinNorm
+from ..planning import Patch, Plan, TwinNorm
 from ..skip import SkipConfig
 
 Returns = Literal["output", "features", "both", "patches"]

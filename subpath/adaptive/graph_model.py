@@ -14,21 +14,21 @@ from torch.utils._pytree import tree_map_only
 
 from ..errors import SubpathError
 from ..graph.inputs import Inputs, as_inputs, in_order
-from ..plan import Patch, Plan
+from ..planning import Patch, Plan
 from ..skip import SkipConfig
-from .code import dispatches
+from .codegen import dispatches
+from .config_tree import outputs
 from .features import Layout
 from .forwards import Forwards
 from .gates import GatedGraph, Returns, fold
-from .graphs import Tracing, add_constants, check_shapes
 from .model import AdaptiveModel, Passing
-from .original import for_twins_too, graphs_after_reset
+from .original_methods import for_twins_too, graphs_after_reset
 from .passes import Passes
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
 from .switch import Switch
-from .together import outputs
+from .tracing import Tracing, add_constants, check_shapes
 
 # The registries the adaptive model shares with the network it runs on.
 _SHARED = (

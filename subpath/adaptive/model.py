@@ -13,11 +13,10 @@ from torch import nn
 from ..choice import MeasuredTable
 from ..errors import ChoiceError, SubpathError
 from ..graph.inputs import Inputs
-from ..plan import Patch, Plan, StagePlan
+from ..planning import Patch, Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
-from .code import dispatches
+from .codegen import dispatches
 from .features import FeatureInfo, Layout
-from .methods import METHODS
 from .statistics import installed
 from .switch import Switch
 from .twins import SKIP_AWARE
@@ -223,11 +222,15 @@ class AdaptiveModel(nn.Module):
 
     def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
         """Write weights, plan and measured table; :func:`subpath.save` has the details."""
-        METHODS["save"](self, directory, **options)
+        from ..checkpoint import save  # a higher room: this method is there for convenience
+
+        save(self, directory, **options)
 
     def save_adapter(self, directory: str | os.PathLike[str], **options: Any) -> None:
         """Write what the original does not have; :func:`subpath.save_adapter` has the details."""
-        METHODS["save_adapter"](self, directory, **options)
+        from ..checkpoint import save_adapter
+
+        save_adapter(self, directory, **options)
 
     def share_of_work(self, skip: str) -> float:
         """Multiply-adds of a config as a share of the super-net's, for the example input.

@@ -14,8 +14,8 @@ import torch
 from torch import fx, nn
 from torch.utils.checkpoint import get_device_states
 
-from .code import compile_forward
-from .together import Straight
+from .codegen import compile_forward
+from .config_tree import Straight
 
 
 @dataclass(frozen=True, eq=False)

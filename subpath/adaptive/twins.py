@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import ConversionError
-from ..plan import TwinNorm
+from ..planning import TwinNorm
 from .gates import twin_path
 
 # Where in a network the parameters lie that the original does not have.

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.statistics import configs_in
-from ..convert import convert
+from ..conversion import convert
 from ..errors import CheckpointError, ConversionError, ModelError
 from .architecture import check_arguments, with_data, without_data
+from .compatibility import unfit
 from .files import check_inside, digest
-from .fit import unfit
 from .format import DESCRIPTION, Description
 from .hub import PREFIX, download
 from .schema import check

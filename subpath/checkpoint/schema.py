@@ -24,8 +24,8 @@ from pydantic_core import ErrorDetails
 from ..adaptive.patches import can_be_patched
 from ..choice import MeasuredTable
 from ..errors import ChoiceError
-from ..graph.handing import is_template
-from ..plan import Plan
+from ..graph.skipped_output import is_template
+from ..planning import Plan
 from .format import FORMAT_VERSION, Architecture, Description, weights_name
 from .state import listed, shown
 

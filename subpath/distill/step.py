@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SubpathError
-from ..plan import StagePlan
+from ..planning import StagePlan
 from ..skip import SkipConfig
 from .losses import feature_loss
 from .outputs import Outputs, detached, outputs_of

@@ -8,23 +8,23 @@ from torch import Tensor
 
 from ..distill.step import task_loss
 from ..measure import Sensitivity, sensitivity
+from .callback import Callback, NoCallback
+from .context import threads
 from .loader import Place
 from .network import make_network
-from .observer import Observer, Silent
 from .processes import start_processes
 from .recipe import Recipe
-from .scene import threads
 from .seeds import set_seeds
 from .tasks import open_task
 
 
-def diagnose(recipe: Recipe, samples: int = 500, observer: Observer | None = None) -> Sensitivity:
+def diagnose(recipe: Recipe, samples: int = 500, callback: Callback | None = None) -> Sensitivity:
     """Skip each block of the recipe's network alone, and look at the loss on training data.
 
     Args:
         recipe: from :func:`read_recipe`; its network is taken with the weights that it names.
         samples: how many training samples to look at.
-        observer: gets told about the progress.
+        callback: is told about the progress.
 
     Raises:
         DataError: the data cannot be read, or there are too few samples.
@@ -43,15 +43,15 @@ def diagnose(recipe: Recipe, samples: int = 500, observer: Observer | None = Non
         def loss(output: Any, targets: Any) -> Tensor:
             return task_loss(task.read(output), targets, criterion)
 
-        watching = observer or Silent()
-        watching.begin("diagnose", 1, count, size, 0)
+        callback = callback or NoCallback()
+        callback.begin("diagnose", 1, count, size, 0)
         try:
             return sensitivity(
                 network.to(device),
-                task.still_batches(size, count, recipe.seed, Place()),
+                task.unaugmented_batches(size, count, recipe.seed, Place()),
                 loss,
                 task.example(2).to(device),
-                on_progress=lambda seen, done: watching.batch(None, None),
+                on_progress=lambda seen, done: callback.batch(None, None),
             )
         finally:
-            watching.end()
+            callback.end()

@@ -114,10 +114,10 @@ class DataSection(Section):
     """Where the data is. ``digits`` needs none; ``fashion_mnist`` is looked for where the Debian
     package dataset-fashion-mnist puts it."""
     train_split: str = "train"
-    held_back_split: str = "validation"
-    held_back: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Hold back this share of the training split, stratified by class, instead of using
-    ``held_back_split``. ``digits`` has one split and holds back 0.2 by default."""
+    validation_split: str = "validation"
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Set this share of the training split aside, stratified by class, instead of using
+    ``validation_split``. ``digits`` has one split, of which 0.2 is taken by default."""
     download: bool = False
     num_classes: Annotated[int, Field(gt=1)] | None = None
     """Default: asked from the data set."""
@@ -219,11 +219,11 @@ class Recipe(Section):
     """With several processes: batch statistics over all of them (CUDA only). Else each process
     normalises its own batch, and running statistics are averaged after each epoch."""
     save_every: Positive | None = None
-    """Updates between two checkpoints for ``--resume``; one at the end of each epoch in any
+    """WeightUpdater between two checkpoints for ``--resume``; one at the end of each epoch in any
     case."""
     keep_best: bool = False
-    """Also keep, under ``best``, the epoch with the best mean held-back accuracy of super-net and
-    base-net. Chosen by the held-back data, its accuracy there is a little too good."""
+    """Also keep, under ``best``, the epoch with the best mean validation accuracy of super-net and
+    base-net. Chosen by the validation data, its accuracy there is a little too good."""
     model: ModelSection
     convert: ConvertSection = ConvertSection()
     data: DataSection = DataSection()

