@@ -21,15 +21,15 @@ import subpath
 from loops import Fixed, batches, network, phase, training_of
 from subpath.distill import average_statistics
 from subpath.finetune import Recipe, end_processes, finetune, read_recipe
-from subpath.finetune.accuracy import accuracies
+from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
-from subpath.finetune.observer import Silent
+from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.phase import ClipSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
-from subpath.finetune.tally import Tally
 from subpath.finetune.tasks.precision import of_all
-from subpath.finetune.training import Keeper
+from subpath.finetune.training import Checkpointer
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
 NETWORKS = {"vit_tiny_patch16_224": VIT, "resnet18": {}}
@@ -54,19 +54,19 @@ class Stopped(Exception):
 
 def stop_after_an_epoch(recipe: Recipe, folder: Path) -> None:
     """As if the run were killed there."""
-    save = Keeper.save
+    save = Checkpointer.save
 
-    def last(keeper: Keeper, training: Any, epoch: int, *rest: Any) -> None:
+    def last(keeper: Checkpointer, training: Any, epoch: int, *rest: Any) -> None:
         save(keeper, training, epoch, *rest)
         raise Stopped
 
-    Keeper.save = last  # type: ignore[method-assign]
+    Checkpointer.save = last  # type: ignore[method-assign]
     try:
         finetune(recipe, folder)
     except Stopped:
         return
     finally:
-        Keeper.save = save  # type: ignore[method-assign]
+        Checkpointer.save = save  # type: ignore[method-assign]
     raise AssertionError("the run was not stopped")
 
 
@@ -78,10 +78,10 @@ def share(rank: int, out: Path, recipes: list[Path]) -> None:
         model, data = made(name)
         if rank:  # the first process's weights count
             torch.nn.init.ones_(next(model.parameters()))
-        processes.same_everywhere(model)
+        processes.broadcast(model)
         mine = [(x[4 * rank : 4 * rank + 4], y[4 * rank : 4 * rank + 4]) for x, y in data]
         training = training_of(model, *settings(name)[:1], mine, settings(name)[1], processes)
-        result = train_epoch(training, 0, Tally(processes.device), Silent())
+        result = train_epoch(training, 0, LossMeter(processes.device), NoCallback())
         average_statistics(model)
         losses[name] = result.loss
         if rank == 0:

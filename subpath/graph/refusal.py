@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from torch import fx
 
-from .calls import CallTree
+from .module_calls import CallTree
 from .residual import ResidualGraph
 from .stages import Stage
 

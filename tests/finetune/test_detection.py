@@ -21,17 +21,17 @@ import subpath
 from subpath.distill import feature_loss
 from subpath.errors import DataError, RecipeError
 from subpath.finetune import check_recipe, diagnose, evaluate, finetune
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.detectors import retinanet
 from subpath.finetune.engine import distillation_learner
 from subpath.finetune.loader import Place
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
 from subpath.finetune.seeds import set_seeds
-from subpath.finetune.student import Student
 from subpath.finetune.tasks.anchors import Anchors, at_anchors
 from subpath.finetune.tasks.boxes import Pictures
 from subpath.finetune.tasks.detection import ObjectDetection
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 EDGE = 48
 SMALL = {
@@ -140,8 +140,8 @@ def learner(made, network, **distill):
     task = ObjectDetection.open(made).fitted(network)
     model = subpath.convert(network, task.example(2)).train()
     processes = start_processes("cpu")
-    updates = make_updates(model, made.finetune, 1, processes)
-    student = Student(model, processes, read=task.read, heard=task.heard)
+    updates = make_updater(model, made.finetune, 1, processes)
+    student = ConfigRunner(model, processes, read=task.read, heard=task.heard)
     section = DistillSection(weight=1.0, **distill)
     criterion = task.criterion(made.finetune)
     learn = distillation_learner(student, updates, criterion, section, outputs=task.outputs)
@@ -247,7 +247,7 @@ def test_image_and_boxes_are_flipped_together(recipe):
     train = Pictures(section, section.train_images, section.train_annotations, training=True)
     set_seeds(0)
     for index in range(len(train)):
-        (image, found), (plain, as_they_are) = train[index], train.still()[index]
+        (image, found), (plain, as_they_are) = train[index], train.unaugmented()[index]
         assert torch.equal(image, plain.flip(-1))
         left, top, right, bottom = as_they_are["boxes"].unbind(1)
         expected = torch.stack([EDGE - right, top, EDGE - left, bottom], 1)

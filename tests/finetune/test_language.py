@@ -17,15 +17,15 @@ from small_networks import Talker
 from subpath.distill import Classes, Outputs, two_pass_step
 from subpath.errors import DataError, RecipeError
 from subpath.finetune import check_recipe, evaluate, finetune
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.engine import distillation_learner
 from subpath.finetune.loader import Place
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
 from subpath.finetune.seeds import set_seeds
-from subpath.finetune.student import Student
 from subpath.finetune.tasks.language import LanguageModelling
 from subpath.finetune.tasks.text import TextSection, docstrings, open_text
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 LENGTH = 8
 EXAMPLE = torch.zeros(2, LENGTH, dtype=torch.int64)
@@ -48,7 +48,7 @@ def recipe(texts) -> dict:
         "name": "words",
         "device": "cpu",
         "model": {"name": "small_networks:Talker"},
-        "data": {"name": "files", "root": str(texts), "held_back": 0.2, "length": LENGTH},
+        "data": {"name": "files", "root": str(texts), "validation_share": 0.2, "length": LENGTH},
         "finetune": {
             "epochs": 4,
             "batch_size": 10,
@@ -71,10 +71,10 @@ def log(folder):
     return [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
 
 
-def pieces_by_hand(texts, held_back):
+def pieces_by_hand(texts, validation):
     """The files of a part, in order of name, cut into eights."""
     order = np.random.default_rng(0).permutation(10)
-    files = sorted(order[:2]) if held_back else sorted(order[2:])
+    files = sorted(order[:2]) if validation else sorted(order[2:])
     text = "\n".join((texts / f"{n}.txt").read_text() for n in files).encode()
     return torch.tensor(list(text[: len(text) // LENGTH * LENGTH])).view(-1, LENGTH)
 
@@ -82,10 +82,10 @@ def pieces_by_hand(texts, held_back):
 def test_a_run_tells_the_perplexity_of_every_config(recipe, texts, tmp_path):
     summary = finetune(check_recipe(recipe), tmp_path / "run")
     model = subpath.load(tmp_path / "run", model=Talker(256), example_input=EXAMPLE)
-    held_back = pieces_by_hand(texts, held_back=True)
+    validation = pieces_by_hand(texts, validation=True)
     assert [config.skip for config in summary.configs] == [str(s) for s in model.skip_configs()]
     for config in summary.configs:
-        expected = perplexity(model, held_back, skip=config.skip)
+        expected = perplexity(model, validation, skip=config.skip)
         assert config.metrics["perplexity"] == pytest.approx(expected, rel=1e-5)
         assert config.top1 is None
     written = json.loads((tmp_path / "run" / "summary.json").read_text())["skip"]
@@ -97,7 +97,7 @@ def test_a_run_tells_the_perplexity_of_every_config(recipe, texts, tmp_path):
 
 
 def test_an_update_is_the_step_by_hand(recipe, texts, tmp_path):
-    pieces = pieces_by_hand(texts, held_back=False)
+    pieces = pieces_by_hand(texts, validation=False)
     plain = {"name": "momentum", "momentum": 0.0, "lr": 0.1}
     recipe["finetune"] |= {"epochs": 1, "batch_size": len(pieces), "optimiser": plain}
     recipe["distill"] = {"alpha": 0.25, "temperature": 2.0}
@@ -133,8 +133,8 @@ def test_the_best_epoch_is_that_of_the_lowest_perplexity(recipe, tmp_path):
     lines = log(tmp_path)
     means = [sum(line["perplexity"].values()) / 2 for line in lines]
     best = subpath.load(tmp_path / "run" / "best", model=Talker(256), example_input=EXAMPLE)
-    held_back = pieces_by_hand(tmp_path / "texts", held_back=True)
-    found = [perplexity(best, held_back, skip=skip) for skip in ("FF", "TT")]
+    validation = pieces_by_hand(tmp_path / "texts", validation=True)
+    found = [perplexity(best, validation, skip=skip) for skip in ("FF", "TT")]
     assert sum(found) / 2 == pytest.approx(min(means), rel=1e-4)
     assert max(means) > 2 * min(means)
 
@@ -150,9 +150,9 @@ def test_python_s_docstrings_are_found_without_being_told_where():
     found = list(docstrings())
     assert len(found) > 300
     assert any(text.startswith("textwrap:\nText wrapping and filling.") for text in found)
-    train, held_back, tokens = open_text(TextSection(), seed=0)
+    train, validation, tokens = open_text(TextSection(), seed=0)
     assert tokens == 256
-    assert len(train) > 5 * len(held_back) > 100
+    assert len(train) > 5 * len(validation) > 100
     ids, targets = train[3]
     assert ids.shape == (128,)
     assert torch.equal(ids, targets)
@@ -202,15 +202,15 @@ LLAMA = {
 def test_layers_that_are_computed_again_give_the_gradients_of_those_that_are_kept(recipe, texts):
     transformers = pytest.importorskip("transformers")
     task = LanguageModelling.open(check_recipe(recipe))
-    ids, _ = next(iter(task.held_back_batches(4, Place())))
+    ids, _ = next(iter(task.validation_batches(4, Place())))
     processes = start_processes("cpu")
     found, kept = {}, {}
     for recompute in (False, True):
         torch.manual_seed(0)
         network = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA, vocab_size=256))
         model = subpath.convert(network, ids).train()
-        updates = make_updates(model, check_recipe(recipe).finetune, 1, processes)
-        student = Student(model, processes, recompute=recompute, read=task.read)
+        updates = make_updater(model, check_recipe(recipe).finetune, 1, processes)
+        student = ConfigRunner(model, processes, recompute=recompute, read=task.read)
         criterion = task.criterion(check_recipe(recipe).finetune)
         learn = distillation_learner(
             student, updates, criterion, DistillSection(), outputs=task.outputs
@@ -262,7 +262,7 @@ def test_a_model_of_transformers_learns_from_a_recipe(recipe, texts, tmp_path):
     summary = finetune(check_recipe(recipe), tmp_path / "run")
     config = transformers.LlamaConfig(vocab_size=256, **LLAMA)
     model = subpath.load(tmp_path / "run", model=transformers.LlamaForCausalLM(config))
-    held_back = pieces_by_hand(texts, held_back=True)
+    validation = pieces_by_hand(texts, validation=True)
     for found in summary.configs:
-        expected = perplexity(model, held_back, skip=found.skip)
+        expected = perplexity(model, validation, skip=found.skip)
         assert found.metrics["perplexity"] == pytest.approx(expected, rel=1e-4)

@@ -18,16 +18,16 @@ from small_networks import Reader
 from subpath.distill import logits_loss
 from subpath.errors import DataError, RecipeError
 from subpath.finetune import check_recipe, evaluate, finetune
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.engine import distillation_learner
 from subpath.finetune.loader import Place
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
-from subpath.finetune.student import Student
 from subpath.finetune.tasks import labelled
 from subpath.finetune.tasks.labelled import PACKAGES, LabelledTextSection, functions, open_texts
 from subpath.finetune.tasks.sentences import TextClassification
 from subpath.finetune.tasks.tokens import own_arguments, words_of
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 WORDS = {"fruit": "apple pear plum", "tools": "saw nail file", "birds": "wren rook tit"}
 COMMON = ["the", "a", "of", "in", "on", "and"]
@@ -53,7 +53,7 @@ def recipe(texts) -> dict:
         "name": "kinds",
         "device": "cpu",
         "model": {"name": "small_networks:Reader"},
-        "data": {"name": "folder", "root": str(texts), "held_back": 0.3, "length": 10},
+        "data": {"name": "folder", "root": str(texts), "validation_share": 0.3, "length": 10},
         "finetune": {
             "epochs": 8,
             "batch_size": 7,
@@ -118,7 +118,7 @@ def test_a_run_tells_accuracy_and_f1_of_every_config(recipe, texts, tmp_path):
 def test_the_step_by_hand_sees_no_padding(recipe, texts):
     made = check_recipe(recipe)
     task = TextClassification.open(made)
-    inputs, targets = next(iter(task.held_back_batches(18, Place())))
+    inputs, targets = next(iter(task.validation_batches(18, Place())))
     _, held_back, vocabulary = parts_by_hand(texts)
     expected_inputs, expected_targets = batch_by_hand(texts, held_back, vocabulary)
     assert inputs.keys() == expected_inputs.keys()
@@ -131,8 +131,8 @@ def test_the_step_by_hand_sees_no_padding(recipe, texts):
     model = subpath.convert(Reader(len(vocabulary) + 3, 3, 0), task.example(2)).train()
     by_hand = copy.deepcopy(model)
     processes = start_processes("cpu")
-    updates = make_updates(model, made.finetune, 1, processes)
-    student = Student(model, processes, read=task.read)
+    updates = make_updater(model, made.finetune, 1, processes)
+    student = ConfigRunner(model, processes, read=task.read)
     section, criterion = DistillSection(weight=1.0), task.criterion(made.finetune)
     learn = distillation_learner(
         student, updates, criterion, section, outputs=task.outputs, padding=task.padding
@@ -219,7 +219,7 @@ def test_tables_name_their_columns(kind, tmp_path):
     for part in (train, held_back):
         for inputs, _ in part:
             assert inputs["input_ids"].tolist()[-3:] == [between, *ids]
-    whole = section.model_copy(update={"held_back_file": path.name})
+    whole = section.model_copy(update={"validation_file": path.name})
     assert [len(part) for part in open_texts(whole, seed=0)[:2]] == [10, 10]
     with pytest.raises(DataError, match=rf"got no last in .*train\.{kind}:1, which has first"):
         open_texts(section.model_copy(update={"pair": "last"}), seed=0)
@@ -261,7 +261,7 @@ def test_what_is_wrong_with_texts_is_told(recipe, texts):
         opened(name="table")
     with pytest.raises(DataError, match=r"expected logits of shape \(batch, classes\)"):
         opened().read({"logits": torch.zeros(2, 3, 4)})
-    table = {"name": "table", "train": "a.jsonl", "held_back_file": "b.jsonl"}
+    table = {"name": "table", "train": "a.jsonl", "validation_file": "b.jsonl"}
     (texts / "a.jsonl").write_text('{"text": "x", "label": 0}\n{"text": "y", "label": 1}')
     (texts / "b.jsonl").write_text('{"text": "x", "label": 2}')
     with pytest.raises(DataError, match="got the labels 2 in what is held back"):
@@ -319,7 +319,7 @@ def test_a_pretrained_model_brings_its_tokenizer(recipe, texts, tmp_path):
     recipe["data"]["tokenizer"] = str(tmp_path / "bert")
     recipe["finetune"]["epochs"] = 1
     task = TextClassification.open(check_recipe(recipe))
-    (inputs, _) = next(iter(task.held_back_batches(3, Place())))
+    (inputs, _) = next(iter(task.validation_batches(3, Place())))
     assert set(inputs) == {"input_ids", "token_type_ids", "attention_mask"}
     summary = finetune(check_recipe(recipe), tmp_path / "run")
     assert summary.configs[0].metrics["top1"] >= 0

@@ -26,8 +26,8 @@ class BoxesSection(Section):
     """Folders and files are given below the root. COCO's are ``train2017``, ``val2017``,
     ``annotations/instances_train2017.json`` and ``annotations/instances_val2017.json``."""
     train_annotations: str = "train/instances.json"
-    held_back_images: str = "validation/images"
-    held_back_annotations: str = "validation/instances.json"
+    validation_images: str = "validation/images"
+    validation_annotations: str = "validation/instances.json"
     example_size: Annotated[tuple[Positive, Positive], Field(strict=False)] = (480, 640)
     """Height and width of the image that multiply-adds are counted for; images keep their own
     size, and the detector resizes them."""
@@ -66,10 +66,10 @@ class Pictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             raise DataError(
                 f"got no image {self._files[0] if self._files else 'at all'} in {self._folder}; "
                 f"expected the {len(self._files)} images that {annotations} names. Set data.root "
-                "and data.train_images or data.held_back_images"
+                "and data.train_images or data.validation_images"
             )
 
-    def still(self) -> Pictures:
+    def unaugmented(self) -> Pictures:
         """The same, not flipped."""
         same = object.__new__(Pictures)
         vars(same).update(vars(self), _flip=v2.RandomHorizontalFlip(0.0))

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from ...checkpoint import Architecture
 from ...distill import Outputs
 from ...errors import DataError, RecipeError
+from ..config_runner import Heard
 from ..criterion import Criterion
 from ..loader import Collate
 from ..phase import PhaseSection
 from ..recipe import Recipe
-from ..student import Heard
 from .anchors import EXCLUSIVE, Anchors, at_anchors, dense_head
 from .boxes import BoxesSection, Pictures, together
 from .pairs import PairsTask
@@ -30,7 +30,7 @@ class ObjectDetection(PairsTask):
     Attributes:
         section: the recipe's ``data``.
         train: images to learn from.
-        held_back: images that only evaluation sees.
+        validation: images that only evaluation sees.
         head: path of the module whose outputs are distilled; known once the network is.
         exclusive: whether its scores are classes that exclude each other.
     """
@@ -39,7 +39,7 @@ class ObjectDetection(PairsTask):
 
     section: BoxesSection
     train: Pictures
-    held_back: Pictures
+    validation: Pictures
     head: str | None = None
     exclusive: bool = False
 
@@ -53,14 +53,14 @@ class ObjectDetection(PairsTask):
             )
         section: Any = recipe.data
         train = Pictures(section, section.train_images, section.train_annotations, training=True)
-        images, annotations = section.held_back_images, section.held_back_annotations
-        held_back = Pictures(section, images, annotations, training=False)
-        if train.categories != held_back.categories:
+        images, annotations = section.validation_images, section.validation_annotations
+        validation = Pictures(section, images, annotations, training=False)
+        if train.categories != validation.categories:
             raise DataError(
                 f"got the categories {train.categories} in {section.train_annotations} and "
-                f"{held_back.categories} in {annotations}; expected the same"
+                f"{validation.categories} in {annotations}; expected the same"
             )
-        return cls(section, train, held_back)
+        return cls(section, train, validation)
 
     def architecture(self, recipe: Recipe) -> Architecture:
         """With a class for each number up to the highest category, and 0 for the background."""
@@ -97,9 +97,9 @@ class ObjectDetection(PairsTask):
         return self.example(2)
 
     @property
-    def still(self) -> Pictures:
+    def unaugmented(self) -> Pictures:
         """Not flipped."""
-        return self.train.still()
+        return self.train.unaugmented()
 
     @property
     def collate(self) -> Collate:

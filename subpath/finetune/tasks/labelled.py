@@ -53,17 +53,17 @@ class LabelledTextSection(Section):
     subset: str | None = None
     """``hub``: for example ``sst2``."""
     train_split: str = "train"
-    held_back_split: str = "validation"
+    validation_split: str = "validation"
     """``hub``: the splits."""
-    held_back_file: str | None = None
-    """``table``: the file to hold back; without it, ``held_back`` of the rows."""
+    validation_file: str | None = None
+    """``table``: the file to hold back; without it, ``validation_share`` of the rows."""
     text: str = "text"
     """``table`` and ``hub``: the column of the text (``sentence`` in SST-2)."""
     pair: str | None = None
     """``table`` and ``hub``: the column of a second text, where two are compared."""
     label: str = "label"
     """``table`` and ``hub``: the column of the class."""
-    held_back: Annotated[Share, Field(gt=0, lt=1)] = 0.2
+    validation_share: Annotated[Share, Field(gt=0, lt=1)] = 0.2
     """This share of the files (or rows) of each class is held back, drawn with the seed."""
     tokenizer: str = "words"
     """``words`` (those of the training texts), or a tokenizer of transformers: a directory, or a
@@ -159,7 +159,7 @@ def open_texts(
         raise DataError(
             f"got {len(train)} texts to learn from and {len(held_back)} to hold back from "
             f"{section.root or section.train or section.name}; expected some of each. Set "
-            "data.root, data.pattern or data.held_back"
+            "data.root, data.pattern or data.validation_share"
         )
     classes = sorted(
         {one.label for one in train}, key=lambda label: (isinstance(label, str), label)
@@ -176,11 +176,11 @@ def open_texts(
 
 def _split(section: LabelledTextSection, seed: int) -> tuple[list[Labelled], list[Labelled]]:
     if section.name == "hub":
-        return _hub(section, section.train_split), _hub(section, section.held_back_split)
+        return _hub(section, section.train_split), _hub(section, section.validation_split)
     if section.name == "table":
         texts = _table(section, str(section.train))
-        if section.held_back_file is not None:
-            return texts, _table(section, section.held_back_file)
+        if section.validation_file is not None:
+            return texts, _table(section, section.validation_file)
     else:
         texts = list(functions() if section.name == "functions" else _folder(section))
     sources: dict[str | int, dict[str, None]] = {}
@@ -189,7 +189,7 @@ def _split(section: LabelledTextSection, seed: int) -> tuple[list[Labelled], lis
     random, held_back = np.random.default_rng(seed), set()
     for of_class in sources.values():
         names = list(of_class)
-        count = min(max(round(section.held_back * len(names)), 1), len(names) - 1)
+        count = min(max(round(section.validation_share * len(names)), 1), len(names) - 1)
         held_back |= {names[number] for number in random.permutation(len(names))[:count]}
     return (
         [one for one in texts if one.source not in held_back],

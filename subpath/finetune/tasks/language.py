@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
+from ..config_runner import in_single
 from ..criterion import Criterion
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from ..student import in_single
 from .pairs import PairsTask
 from .text import Pieces, TextSection, open_text
 from .tokens import own_arguments
@@ -33,7 +33,7 @@ class LanguageModelling(PairsTask):
     Attributes:
         section: the recipe's ``data``.
         train: pieces to learn from.
-        held_back: pieces of other files.
+        validation: pieces of other files.
         vocabulary: how many tokens there are.
     """
 
@@ -43,7 +43,7 @@ class LanguageModelling(PairsTask):
 
     section: TextSection
     train: Pieces
-    held_back: Pieces
+    validation: Pieces
     vocabulary: int
 
     @classmethod
@@ -104,7 +104,7 @@ class Perplexity:
     def result(self, processes: Processes) -> dict[str, float]:
         """``perplexity`` of a token."""
         counts = torch.tensor([self._nats, self._tokens], device=processes.device)
-        nats, tokens = processes.total(counts).tolist()
+        nats, tokens = processes.sum(counts).tolist()
         return {"perplexity": math.exp(min(nats / tokens, LARGEST))}
 
 

@@ -13,14 +13,14 @@ class PairsTask(Task):
 
     Attributes:
         train: pairs of an input and its target.
-        held_back: the same, which only evaluation sees.
+        validation: the same, which only evaluation sees.
     """
 
     train: Data
-    held_back: Data
+    validation: Data
 
     @property
-    def still(self) -> Data:
+    def unaugmented(self) -> Data:
         """The training pairs as they are in evaluation: not augmented."""
         return self.train
 
@@ -35,10 +35,10 @@ class PairsTask(Task):
         """In an order of their own in each epoch."""
         return SeededBatches(self.train, batch_size, seeds, place, collate=self.collate)
 
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
+    def validation_batches(self, batch_size: int, place: Place) -> Batches:
         """In order."""
-        return in_order(self.held_back, batch_size, place, self.collate)
+        return in_order(self.validation, batch_size, place, self.collate)
 
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
         """Drawn at random, as they are in evaluation."""
-        return drawn(self.still, batch_size, count, seed, place, self.collate)
+        return drawn(self.unaugmented, batch_size, count, seed, place, self.collate)

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
+from ..config_runner import in_single
 from ..criterion import Criterion
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from ..student import in_single
-from .masks import IGNORED, MasksSection, Scenes
+from .masks import IGNORED, MaskedImages, MasksSection
 from .pairs import PairsTask
 
 
@@ -29,15 +29,15 @@ class SemanticSegmentation(PairsTask):
     Attributes:
         section: the recipe's ``data``.
         train: augmented images with their masks.
-        held_back: images that only evaluation sees.
+        validation: images that only evaluation sees.
     """
 
     metric: ClassVar[str] = "miou"
     outputs: ClassVar[Outputs] = Outputs({"": Classes(dim=1)})
 
     section: MasksSection
-    train: Scenes
-    held_back: Scenes
+    train: MaskedImages
+    validation: MaskedImages
 
     @classmethod
     def open(cls, recipe: Recipe) -> SemanticSegmentation:
@@ -45,8 +45,8 @@ class SemanticSegmentation(PairsTask):
         section: Any = recipe.data
         return cls(
             section,
-            Scenes(section, section.train_split, augmented=True),
-            Scenes(section, section.held_back_split, augmented=False),
+            MaskedImages(section, section.train_split, augmented=True),
+            MaskedImages(section, section.validation_split, augmented=False),
         )
 
     def architecture(self, recipe: Recipe) -> Architecture:
@@ -69,9 +69,9 @@ class SemanticSegmentation(PairsTask):
         return torch.zeros(batch, *self.section.input_size)
 
     @property
-    def still(self) -> Scenes:
+    def unaugmented(self) -> MaskedImages:
         """Neither cropped nor flipped."""
-        return self.train.still()
+        return self.train.unaugmented()
 
     def criterion(self, phase: PhaseSection) -> Criterion:
         """Cross-entropy of each pixel, in nats; logits of fewer pixels are interpolated."""
@@ -129,7 +129,7 @@ class MeanIou:
     def result(self, processes: Processes) -> dict[str, float]:
         """``miou``."""
         index = self._index.to(processes.device)
-        index.confmat = processes.total(index.confmat)
+        index.confmat = processes.sum(index.confmat)
         return {"miou": 100 * float(index.compute())}
 
 

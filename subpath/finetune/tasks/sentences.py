@@ -13,13 +13,13 @@ from torch import Tensor
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
-from ..accuracy import TopOne
+from ..config_runner import in_single
 from ..criterion import Criterion, make_criterion
 from ..loader import Collate
+from ..metrics import TopOne
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from ..student import in_single
 from .labelled import MASK, LabelledTextSection, Texts, filled_up, open_texts
 from .pairs import PairsTask
 from .tokens import Tokens, own_arguments
@@ -32,7 +32,7 @@ class TextClassification(PairsTask):
     Attributes:
         section: the recipe's ``data``.
         train: texts to learn from.
-        held_back: texts of other files.
+        validation: texts of other files.
         classes: the labels, in the order of their numbers.
         tokens: how texts become inputs.
     """
@@ -43,7 +43,7 @@ class TextClassification(PairsTask):
 
     section: LabelledTextSection
     train: Texts
-    held_back: Texts
+    validation: Texts
     classes: Sequence[str | int]
     tokens: Tokens
 
@@ -117,5 +117,5 @@ class TopOneAndF1:
         """``top1`` and ``f1``."""
         counted = self._f1.to(processes.device)
         for name in ("tp", "fp", "tn", "fn"):
-            setattr(counted, name, processes.total(getattr(counted, name)))
+            setattr(counted, name, processes.sum(getattr(counted, name)))
         return {**self._top1.result(processes), "f1": 100 * float(counted.compute())}
