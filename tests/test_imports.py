@@ -61,6 +61,7 @@ LIBRARIES = {
     "onnxruntime": {"export"},
     "datasets": {"finetune"},  # asked for where a recipe names a data set of the hub
     "diffusers": {"zoo"},
+    "lightning": {"integrations"},
     "monai": {"zoo"},
     "open_clip": {"zoo"},
     "pytorchcv": {"zoo"},

@@ -54,7 +54,7 @@ SMALL = {
 
 
 # Tested by test_run.py and the test of each task.
-ELSEWHERE = {"quickstart", "python-docs", "fashion-scenes", "fashion-boxes"}
+ELSEWHERE = {"quickstart", "python-docs", "python-functions", "fashion-scenes", "fashion-boxes"}
 
 
 def read(name, *overrides):

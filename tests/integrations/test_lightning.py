@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 pytest.importorskip("lightning")
 
-from integrations.two_lightnings import (  # noqa: E402
+from integrations.two_lightnings import (
     OUTPUTS,
     adaptive,
     next_token,
@@ -24,9 +24,9 @@ from integrations.two_lightnings import (  # noqa: E402
     sgd,
     trainer,
 )
-from subpath.distill import two_pass_step  # noqa: E402
-from subpath.errors import SkipConfigError  # noqa: E402
-from subpath.integrations.lightning import TwoPassModule  # noqa: E402
+from subpath.distill import two_pass_step
+from subpath.errors import SkipConfigError
+from subpath.integrations.lightning import TwoPassModule
 
 pytestmark = [pytest.mark.libraries, pytest.mark.filterwarnings("ignore")]
 

@@ -189,11 +189,12 @@ def test_the_loss_of_the_base_net_is_computed_where_it_is_wanted(
     counted = []
     model = language()
     loss = model.loss_function
-    monkeypatch.setattr(
-        type(model),
-        "loss_function",
-        property(lambda self: lambda *a, **k: counted.append(1) or loss(*a, **k)),
-    )
+
+    def counting(*args, **kwargs):
+        counted.append(1)
+        return loss(*args, **kwargs)
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "loss_function", counting)
     settings = TwoPassSettings(base_task=weight)
     trainer(model, items, tmp_path, two_pass=settings).train()
     assert len(counted) == times
