@@ -89,6 +89,12 @@ class Forwards:
         made = self._made.get((skip, training, returns, shapes)) if isinstance(skip, str) else None
         return self._make(skip, training, returns, inputs) if made is None else made
 
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the buffers that graphs read and the original does not have."""
+        both = (gated for graphs in self._by_shapes.values() for gated in graphs.values())
+        return tuple({name: None for gated in both for name in gated.constants})
+
     def graphs_for(self, inputs: tuple[Any, ...]) -> Mapping[bool, GatedGraph]:
         """The graphs that hold for these inputs: those of the example, unless sizes decide."""
         shapes = shapes_of(inputs) if self.by_size else None

@@ -355,6 +355,18 @@ def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceMo
     return view_of(root)
 
 
+def plain_copy(model: InPlaceModel) -> nn.Module:
+    """The network without what :func:`run_in_place` put into it, over the same weights.
+
+    It keeps twins, patches and statistics of configs, so that it can be prepared again.
+    """
+    memo: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    plain = without_overrides(copy.deepcopy(model._root, memo))
+    for name in _OWN:
+        vars(plain).pop(name)
+    return plain
+
+
 def view_of(root: nn.Module) -> InPlaceModel:
     """The adaptive model of a network that :func:`run_in_place` prepared."""
     original: Any = type(root)

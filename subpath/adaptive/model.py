@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal
 
 import torch
@@ -36,6 +37,10 @@ class AdaptiveModel(nn.Module):
     Attributes:
         measured: what each config costs and achieves, if it was measured; saved with the weights.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ForkingPickler.register(cls, _in_parts)  # dispatched by the exact class
 
     measured: MeasuredTable | None
     _switch: Switch
@@ -340,8 +345,17 @@ class AdaptiveModel(nn.Module):
     def __reduce__(self) -> Any:
         raise SubpathError(
             "got a request to pickle an AdaptiveModel; expected subpath.save(model, directory), "
-            "which writes safetensors and JSON (pickles can run code when they are loaded)"
+            "which writes safetensors and JSON (pickles can run code when they are loaded). "
+            "Processes of multiprocessing and torch.multiprocessing exchange models as they are; "
+            "for another library's workers (joblib, ray) give them subpath.sendable(model)"
         )
+
+
+def _in_parts(model: AdaptiveModel) -> tuple[Any, ...]:
+    """How a model goes to another process of this machine; see :mod:`.sending`."""
+    from .sending import in_parts  # it knows both kinds of model
+
+    return in_parts(model)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -24,10 +24,12 @@ class Tracing:
 
     Attributes:
         plan: how the network is cut.
+        example: the inputs of the conversion, without data.
         opaque_functions: functions that stay single calls.
     """
 
     plan: Plan
+    example: tuple[Any, ...]
     opaque_functions: Collection[Callable[..., Any]] = ()
 
     def graphs(self, model: nn.Module, inputs: tuple[Any, ...]) -> dict[bool, GatedGraph]:
