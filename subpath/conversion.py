@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from . import zoo
+from .adaptive.additions import add_additions
 from .adaptive.checks import check_opened
 from .adaptive.equivalence import OriginalOutput
 from .adaptive.graph_model import GraphModel
@@ -41,6 +42,7 @@ class _Wish:
     skippable: Skippable
     blocks: Sequence[str] | None
     twin_norms: Twins
+    low_rank: int
 
     def arguments(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
@@ -54,6 +56,7 @@ def plan(
     skippable: Skippable = None,
     blocks: Sequence[str] | None = None,
     twin_norms: Twins = "mandatory",
+    low_rank: int = 0,
     run: Run | None = None,
 ) -> Plan:
     """Decide how ``model`` would be cut, without converting it (it may be on the meta device).
@@ -61,7 +64,7 @@ def plan(
     See :func:`convert` for the arguments and errors.
     """
     inputs = zoo.example_inputs(model, example_input)
-    wish = _Wish(groups, skippable, blocks, twin_norms)
+    wish = _Wish(groups, skippable, blocks, twin_norms, low_rank)
     return _first_that_works(model, inputs, wish, run, lambda found: found)
 
 
@@ -74,6 +77,7 @@ def convert(
     skippable: Skippable = None,
     blocks: Sequence[str] | None = None,
     twin_norms: Twins = "mandatory",
+    low_rank: int = 0,
     run: Run | None = None,
     check: bool = True,
 ) -> AdaptiveModel:
@@ -98,6 +102,10 @@ def convert(
         twin_norms: ``"mandatory"`` gives the norms of mandatory sub-paths a twin, but not those
             in projection shortcuts (as published); ``"all"`` every norm outside the skippable
             sub-paths; ``"none"`` no norm.
+        low_rank: if not 0, each linear layer and convolution of the mandatory blocks gets a change
+            of its weight of this rank, an *addition*, which is in effect where its stage is
+            skipped and learns like a twin norm. It starts at zero; sub-networks have it in their
+            weights.
         run: ``"graph"`` runs straight-line code made from the network's graph; ``"in place"`` runs
             the network's own forward, whose skipped blocks hand back what they are given, and the
             result is also an instance of the original's class. By default the graph, where
@@ -120,9 +128,9 @@ def convert(
     """
     if isinstance(model, AdaptiveModel):
         raise ConversionError("got a model that is already converted; expected the original")
-    wish = _Wish(groups, skippable, blocks, twin_norms)
+    wish = _Wish(groups, skippable, blocks, twin_norms, low_rank)
     if plan is not None:
-        if (wish, run) != (_Wish(None, None, None, "mandatory"), None):
+        if (wish, run) != (_Wish(None, None, None, "mandatory", 0), None):
             raise PlanError("got a plan and other arguments on how to cut; expected the plan alone")
         return _converted(model, _inputs_for(model, plan, example_input), plan, check)
     inputs = zoo.example_inputs(model, example_input)
@@ -252,6 +260,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         expected = OriginalOutput(root, inputs) if check and inputs is not None else None
         add_twins(root, plan.twin_norms)
         set_patches(root, plan.patches)
+        add_additions(root, plan.additions)
         adaptive: AdaptiveModel = run_in_place(root, plan, inputs)
     else:
         assert inputs is not None
@@ -265,6 +274,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         add_constants(root, graphs)
         add_twins(root, plan.twin_norms)
         set_patches(root, plan.patches)
+        add_additions(root, plan.additions)
         adaptive = GraphModel(root, tracing, graphs)
         adaptive.set_grad_checkpointing(zoo.recomputes(model, plan.opened))
     if expected is not None:
@@ -277,6 +287,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
 def _check_paths(model: nn.Module, plan: Plan) -> None:
     modules = dict(model.named_modules())
     needed = [*plan.opened, *(twin.path for twin in plan.twin_norms)]
+    needed += [addition.path for addition in plan.additions]
     missing = [path for path in needed if path not in modules]
     if missing:
         raise PlanError(

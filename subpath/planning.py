@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from torch import fx
 
 from .errors import NoResidualError, PlanError
+from .graph.behaviour import is_linear_in_weight
 from .graph.module_calls import CallTree
 from .graph.refusal import findings
 from .graph.skipped_output import (
@@ -98,6 +99,23 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class Addition:
+    """A low-rank change of a mandatory layer's weight, in effect where its stage is skipped.
+
+    Attributes:
+        path: of the layer, a linear map or a convolution.
+        stage: number of the stage (from 0) whose letter brings it in.
+        rank: of the change.
+        channels: of the layer's output.
+    """
+
+    path: str
+    stage: int
+    rank: int
+    channels: int
+
+
+@dataclass(frozen=True)
 class Opaque:
     """A module that torch.fx cannot look into, and why. It is called whole; nothing is lost."""
 
@@ -157,6 +175,7 @@ class Plan:
         hands_back: in place, of each skippable block.
         ends: in place, of each stage; ``None`` where no module returns it or is given it.
         patches: linear maps at the ends of skipped stages.
+        additions: low-rank changes of mandatory layers where their stage is skipped.
     """
 
     stages: tuple[StagePlan, ...]
@@ -168,6 +187,7 @@ class Plan:
     hands_back: tuple[HandBack, ...] = ()
     ends: tuple[StageEnd | None, ...] = ()
     patches: tuple[Patch, ...] = ()
+    additions: tuple[Addition, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain lists, dicts, strings and numbers."""
@@ -237,6 +257,13 @@ class Plan:
                     )
                     for item in data.get("patches", ())
                 ),
+                additions=tuple(
+                    Addition(
+                        str(item["path"]),
+                        *(int(item[name]) for name in ("stage", "rank", "channels")),
+                    )
+                    for item in data.get("additions", ())
+                ),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(
@@ -266,6 +293,7 @@ def make_plan(
     skippable: Skippable = None,
     blocks: Sequence[str] | None = None,
     twin_norms: Twins = "mandatory",
+    low_rank: int = 0,
     run: Run = "graph",
     why: str = "",
 ) -> Plan:
@@ -283,6 +311,7 @@ def make_plan(
         twin_norms: ``"mandatory"`` twins the norms of mandatory sub-paths but not those of
             projection shortcuts (as published), ``"all"`` every norm outside the skippable
             sub-paths, ``"none"`` no norm.
+        low_rank: of the additions to the layers of mandatory blocks; 0: they get none.
         run: the way of running; in place, only what can be handed back is skipped.
         why: why that way.
 
@@ -312,6 +341,8 @@ def make_plan(
     if not kept:
         raise _nothing_found(tree, found, norms, kept_back)
     twins = _choose_twins(tree, norms, kept, twin_norms)
+    additions = _choose_additions(tree, kept, low_rank)
+    changed = {t.path for t in twins} | {a.path for a in additions}
     return Plan(
         stages=tuple(
             StagePlan(
@@ -324,12 +355,13 @@ def make_plan(
             for stage, names in kept
         ),
         twin_norms=twins,
-        opened=_to_open(tree, kept, twins) if run == "graph" else (),
+        opened=_to_open(tree, kept, changed) if run == "graph" else (),
         opaque=tuple(Opaque(*item) for item in sorted(tree.residual.traced.opaque.items())),
         run=run,
         why=why,
         hands_back=_hands_back(tree, kept) if run == "in place" else (),
         ends=tuple(_stage_end(tree, s.blocks[-1]) for s, _ in kept) if run == "in place" else (),
+        additions=additions,
     )
 
 
@@ -530,6 +562,35 @@ def _choose_twins(
     return tuple(TwinNorm(path, stage) for path, stage in twins.items())
 
 
+def _choose_additions(
+    tree: CallTree, kept: Sequence[tuple[Stage, tuple[str, ...]]], rank: int
+) -> tuple[Addition, ...]:
+    """One for each linear map and convolution inside the mandatory blocks, as far as it pays."""
+    if rank < 0:
+        raise PlanError(f"got low_rank={rank}; expected a rank of 1 or more, or 0 for none")
+    inside = {
+        block.name: number
+        for number, (stage, skippable) in enumerate(kept)
+        for block in stage.blocks
+        if block.name not in skippable
+    }
+    found: dict[str, Addition] = {}
+    for node in tree.residual.flow if rank else ():
+        if not isinstance(node, fx.Node) or node.op != "call_module":
+            continue
+        path = str(node.target)
+        names = path.split(".")
+        around = (".".join(names[:end]) for end in range(len(names), 0, -1))
+        stage = next((inside[name] for name in around if name in inside), None)
+        layer: Any = tree.residual.modules[path]
+        if stage is not None and is_linear_in_weight(layer):
+            channels = len(layer.weight)
+            found[path] = Addition(
+                path, stage, min(rank, channels, layer.weight[0].numel()), channels
+            )
+    return tuple(found.values())
+
+
 def _can_be_cut(stage: Stage) -> bool:
     return any(block.block for block in stage.blocks)
 
@@ -549,18 +610,17 @@ def _projections(
 def _to_open(
     tree: CallTree,
     kept: Sequence[tuple[Stage, tuple[str, ...]]],
-    twins: Iterable[TwinNorm],
+    changed: Collection[str],
 ) -> tuple[str, ...]:
-    """Modules that hold a gate or a twin norm, and the modules around them."""
+    """Modules that hold a gate or a module that changes, and the modules around them."""
     calls = tree.residual.traced.calls
     opened: set[str] = set()
     for block in _skippable_blocks(kept):
         assert block.block is not None
         for path in block.block.paths:
             opened.update(call.path for n in path.steps for call in _opened_calls(tree, n))
-    twinned = {twin.path for twin in twins}
     for node, stack in calls.items():
-        if str(node.target) in twinned and node.op == "call_module":
+        if str(node.target) in changed and node.op == "call_module":
             opened.update(call.path for call in stack[:-1])
     return tuple(sorted(opened, key=_natural))
 

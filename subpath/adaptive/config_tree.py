@@ -16,7 +16,7 @@ from torch import fx, nn
 from ..graph.facts import Fact
 from ..skip import SkipConfig
 from .codegen import compile_forward
-from .gates import GatedGraph
+from .gates import GatedGraph, addition_path
 
 _NOTHING = Fact((), ())
 
@@ -91,6 +91,10 @@ def straight(gated: GatedGraph, config: SkipConfig, graph: fx.Graph) -> Straight
         )
         for node, fact in gated.facts.items()
     }
+    layers = {addition_path(addition) for addition in gated.additions.values()}
+    for node in graph.find_nodes(op="call_module"):
+        if node.target in layers:
+            facts[node.name] = facts[node.args[1].name]
     return Straight(config, graph, facts)
 
 

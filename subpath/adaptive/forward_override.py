@@ -24,7 +24,8 @@ from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
 from ..planning import Plan, StageEnd
 from ..skip import SkipConfig
-from .gates import patch_path, twin_path
+from .additions import merged
+from .gates import addition_path, patch_path, twin_path
 from .statistics import forget, installed, own_norms
 from .switch import Switch
 from .twins import SKIP_AWARE
@@ -49,6 +50,7 @@ class ForwardOverride:
         patches: by the number of the call, where in what is handed back the stream is that gets a
             patch, the patch, and its number in the plan.
         twin: the norm that takes its place when stage number ``stage`` is skipped.
+        addition: what is added to what it gives when stage number ``stage`` is skipped.
         own: copies with statistics of a config's own.
         counted: whether its calls are told apart by their number.
     """
@@ -61,6 +63,7 @@ class ForwardOverride:
         self.ends: dict[int | None, dict[int, StageEnd]] = {}
         self.patches: dict[int | None, tuple[Place, nn.Module, int]] = {}
         self.twin: nn.Module | None = None
+        self.addition: nn.Module | None = None
         self.stage = -1
         self.own: dict[str, nn.Module] = {}
         self.counted = False
@@ -78,6 +81,8 @@ class ForwardOverride:
                 result = patched(result, *self.patches[call][:2])
         else:
             result = self._forward(config)(*args, **kwargs)
+            if self.addition is not None and config[self.stage] == "T":
+                result = self.addition(args[0] if args else next(iter(kwargs.values())), result)
         if call in self.patches and (found := AT_PATCHES.get()) is not None:
             place, _, number = self.patches[call]
             found[number] = at(result, place).clone()
@@ -175,6 +180,10 @@ class ForwardOverrides:
         for twin in self._plan.twin_norms:
             norm = self._override(twin.path, paths)
             norm.stage, norm.twin = twin.stage, self._module(twin_path(twin), paths)
+        for addition in self._plan.additions:
+            layer = self._override(addition.path, paths)
+            layer.stage = addition.stage
+            layer.addition = self._module(addition_path(addition), paths)
         for config in installed(self._root):
             for path, part in own_norms(self._root, config):
                 self._override(path, paths).own[config] = part
@@ -241,8 +250,10 @@ class ForwardOverrides:
                     override.module.add_module("patch", patch)
                 continue
             part = override.own.get(config) if not override.module.training else None
-            if part is None and override.twin is not None and config.skips(override.stage):
+            if part is None and config.skips(override.stage):
                 part = override.twin
+                if override.addition is not None:
+                    part = merged(override.module, override.addition)
             if part is not None:
                 root.set_submodule(path, part)
         for name in (*SKIP_AWARE, "calibrated"):

@@ -15,6 +15,7 @@ from ..errors import SubpathError
 from ..graph.inputs import Inputs, as_inputs, in_order
 from ..planning import Patch, Plan
 from ..skip import SkipConfig
+from .additions import merge
 from .codegen import dispatches
 from .config_tree import outputs
 from .features import Layout
@@ -131,7 +132,8 @@ class GraphModel(AdaptiveModel):
     ) -> fx.GraphModule:
         """One sub-network as an ordinary module that knows nothing of this library.
 
-        Its twins stand where the originals stood, and it holds only the weights it uses. If the
+        Its twins stand where the originals stood, and it holds only the weights it uses; a layer
+        with an addition gets a weight of its own that has it. If the
         network decides by sizes (it pads to a multiple, say), the sub-network takes inputs of
         one shape, but for the batch, and refuses others.
 
@@ -151,7 +153,8 @@ class GraphModel(AdaptiveModel):
         returns: Returns = "both" if features else "output"
         graph, original = self._forwards.straight(gated, config, self.training, returns)
         self._check_shapes(graph, inputs, self.training)
-        return straight_module(self._root, graph, original, self.training, copy_weights)
+        own = merge(self._root, graph, self.plan.additions)
+        return straight_module(self._root, graph, original, self.training, copy_weights, own)
 
     def possible_patches(self) -> tuple[Patch, ...]:
         """A full map for each end of each stage that can have one."""

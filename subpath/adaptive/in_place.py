@@ -20,7 +20,7 @@ from ..planning import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
 from .forward_override import AT_PATCHES, CAPTURED, COUNTS, ForwardOverrides, without_overrides
-from .gates import patch_path, twin_path
+from .gates import addition_path, patch_path, twin_path
 from .model import AdaptiveModel
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, has_statistics, install, own_parts, remove
@@ -177,12 +177,11 @@ class InPlaceModel(AdaptiveModel):
         for twin in self.plan.twin_norms:
             if config.skips(twin.stage) and twin.path in used:
                 used[twin.path] = self._root.get_submodule(twins[twin.path])
-        for patch in self.plan.patches:
-            if config.skips(patch.stage):
-                inner = self._root.get_submodule(patch_path(patch)).named_modules(
-                    prefix=patch_path(patch)
-                )
-                used |= dict(inner)
+        patches = [(patch.stage, patch_path(patch)) for patch in self.plan.patches]
+        additions = [(item.stage, addition_path(item)) for item in self.plan.additions]
+        for stage, path in patches + additions:
+            if config.skips(stage):
+                used |= dict(self._root.get_submodule(path).named_modules(prefix=path))
         found = {id(p): p for module in used.values() for p in module.parameters(recurse=False)}
         return list(found.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from .gates import Gate, GatedGraph, add_patch, as_after_sum, twin_path
+from .gates import Gate, GatedGraph, add_patch, apply_addition, as_after_sum, twin_path
 
 
 def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:
@@ -34,6 +34,10 @@ def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:
         with graph.inserting_after(norm):
             other = graph.call_module(twin_path(twin), norm.args, dict(norm.kwargs))
         copies[node] = _choose(graph, letters[twin.stage], other, norm, after=other)
+    for node, addition in gated.additions.items():
+        layer = copies[node]
+        other = apply_addition(graph, layer, addition)
+        copies[node] = _choose(graph, letters[addition.stage], other, layer, after=other)
     for gate in gated.gates:
         total = copies[gate.node]
         shortcut = _before_sums(graph, gate, gated, copies)
@@ -51,7 +55,8 @@ def _choose(
 ) -> fx.Node:
     with graph.inserting_after(after):
         chosen = graph.call_function(torch.where, (letter, skipped, kept))
-    kept.replace_all_uses_with(chosen, delete_user_cb=lambda user: user is not chosen)
+    for value in (kept, skipped) if kept in skipped.all_input_nodes else (kept,):
+        value.replace_all_uses_with(chosen, delete_user_cb=lambda u: u not in (chosen, skipped))
     return chosen
 
 

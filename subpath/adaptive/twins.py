@@ -13,7 +13,7 @@ from ..planning import TwinNorm
 from .gates import twin_path
 
 # Where in a network the parameters lie that the original does not have.
-SKIP_AWARE = ("twin_norms", "patches")
+SKIP_AWARE = ("twin_norms", "patches", "additions")
 
 
 class Store(nn.Module):

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..adaptive.gates import patch_path, twin_path
+from ..adaptive.additions import fresh_addition, has_place
+from ..adaptive.gates import addition_path, patch_path, twin_path
 from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
 from ..planning import Plan
@@ -41,6 +42,8 @@ def unfit(
         absent = dict.fromkeys(p for p in paths if p.partition("#")[0] not in modules)
         if absent:
             lines.append(f"{kind}: {listed(absent)}")
+    if wrong := [item.path for item in plan.additions if not has_place(original, item)]:
+        lines.append(f"layers of the plan that are not there: {listed(wrong)}")
     return [*lines, *mismatches(expected_state(original, plan, tensors), tensors, any_precision)]
 
 
@@ -61,9 +64,15 @@ def expected_state(original: nn.Module, plan: Plan, saved: Iterable[str]) -> dic
         for patch in plan.patches
         for key, value in fresh_patch(patch, "meta").to(_precision(state)).state_dict().items()
     }
+    additions = {
+        f"{addition_path(addition)}.{key}": value
+        for addition in plan.additions
+        if has_place(original, addition)
+        for key, value in fresh_addition(original, addition).state_dict().items()
+    }
     known = {key: original_key(key, len(plan.stages)) for key in saved}
     own = {key: state[of[1]] for key, of in known.items() if of and of[1] in state}
-    return {**state, **twins, **patches, **own}
+    return {**state, **twins, **patches, **additions, **own}
 
 
 def _precision(state: Mapping[str, Tensor]) -> torch.dtype:

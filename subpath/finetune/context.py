@@ -119,6 +119,7 @@ def converted(network: nn.Module, context: RunContext) -> AdaptiveModel:
         skippable=section.skippable,
         blocks=section.blocks,
         twin_norms=section.twin_norms,
+        low_rank=section.low_rank,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..adaptive.gates import twin_path
+from ..adaptive.gates import patch_path, twin_path
 from ..adaptive.model import AdaptiveModel
 
 
@@ -16,12 +16,13 @@ def original_name(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("twin_norms.") else name
 
 
-def twin_weights(model: nn.Module) -> set[int]:
-    """The ids of the twin norms' weights; none in a network that is not adaptive."""
+def fast_weights(model: nn.Module) -> set[int]:
+    """The ids of the twin norms' and patches' weights; none in a network that is not adaptive."""
     if not isinstance(model, AdaptiveModel):
         return set()
-    norms = (model.get_submodule(twin_path(twin)) for twin in model.plan.twin_norms)
-    return {id(p) for norm in norms for p in norm.parameters()}
+    paths = [twin_path(twin) for twin in model.plan.twin_norms]
+    paths += [patch_path(patch) for patch in model.plan.patches]
+    return {id(p) for path in paths for p in model.get_submodule(path).parameters()}
 
 
 class UnderOriginalNames(nn.Module):

@@ -54,6 +54,7 @@ class ConvertSection(Section):
     skippable: Any = None
     blocks: Names | None = None
     twin_norms: Literal["mandatory", "all", "none"] = "mandatory"
+    low_rank: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("skippable")
     @classmethod

@@ -16,7 +16,7 @@ from torch import nn
 from ..adaptive.model import AdaptiveModel
 from ..distill import average_gradients
 from ..errors import RecipeError
-from .parameter_names import UnderOriginalNames, classifier_weights, twin_weights
+from .parameter_names import UnderOriginalNames, classifier_weights, fast_weights
 from .phase import ClipSection, OptimiserSection, PhaseSection, ScheduleSection
 from .processes import Processes
 
@@ -162,7 +162,7 @@ def _optimiser(model: nn.Module, section: OptimiserSection) -> torch.optim.Optim
         **section.arguments,
     )
     if section.twin_lr != 1:
-        _scale_rate(optimiser, twin_weights(model), section.twin_lr)
+        _scale_rate(optimiser, fast_weights(model), section.twin_lr)
     return optimiser
 
 
