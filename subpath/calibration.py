@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from .adaptive.model import AdaptiveModel
 from .adaptive.statistics import has_statistics
 from .errors import SubpathError
 from .graph.inputs import inputs_in
+from .progress import OnProgress, first_of, no_progress
 from .skip import SkipConfig
 
 
@@ -24,6 +24,7 @@ def calibrate(
     batches: int | None = None,
     *,
     keep: bool = False,
+    on_progress: OnProgress = no_progress,
 ) -> nn.Module:
     """One sub-network with running statistics of its own, estimated from a few batches.
 
@@ -42,6 +43,8 @@ def calibrate(
             have them in its state dict (``calibrated.<config>.<path>``), so that they are saved and
             loaded with it. Train mode does not know them; after further training calibrate again.
             Without ``keep`` the model stays as it was.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Returns:
         The sub-network, in eval mode, as from ``model.subnet(skip)``.
@@ -58,7 +61,7 @@ def calibrate(
     count = 0
     for norm in norms:
         norm.train()
-    for batch in islice(loader, batches):
+    for batch in first_of(loader, batches, f"calibrating {config}", on_progress):
         count += 1
         for norm in norms:
             norm.momentum = 1 / count  # so that every batch has the same share

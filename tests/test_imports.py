@@ -19,7 +19,7 @@ PACKAGE = ROOT / "subpath"
 
 # Rooms on one line do not import each other, but for those named in BESIDE.
 ORDER = [
-    {"errors", "skip"},
+    {"errors", "progress", "skip"},
     {"graph", "choice", "recipes"},
     {"planning"},
     {"adaptive"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from ..adaptive.graph_model import GraphModel
 from ..adaptive.model import AdaptiveModel
 from ..errors import ExportError, SubpathError
 
-Observer = Callable[[str], None]
 """Is told in a few words what is done next."""
 
 

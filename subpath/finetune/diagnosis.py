@@ -51,7 +51,7 @@ def diagnose(recipe: Recipe, samples: int = 500, callback: Callback | None = Non
                 task.unaugmented_batches(size, count, recipe.seed, Place()),
                 loss,
                 task.example(2).to(device),
-                on_progress=lambda seen, done: callback.batch(None, None),
+                on_progress=lambda step, done, total: callback.batch(None, None),
             )
         finally:
             callback.end()
