@@ -88,6 +88,17 @@ def test_a_plan_cuts_another_copy_the_same_way(images: torch.Tensor) -> None:
             assert torch.equal(first(images, skip=config), again(images, skip=config))
 
 
+def test_a_copy_is_in_train_mode_too() -> None:
+    """Of a network that was converted in train mode, and so run in eval mode once."""
+    model = subpath.convert(RESNET.build().train())
+    copied = copy.deepcopy(model)
+    assert model.training
+    assert copied.training
+    assert all(module.training for module in copied.modules())
+    x = RESNET.images()
+    assert torch.equal(model(x), copied(x))
+
+
 def test_three_ways_to_choose_a_config(adaptive: AdaptiveModel, images: torch.Tensor) -> None:
     with torch.no_grad():
         whole, base = adaptive(images, skip="FFFF"), adaptive(images, skip="TTTT")

@@ -91,7 +91,8 @@ class OriginalOutput:
 
 
 def _run(model: nn.Module, inputs: Inputs, hidden: Collection[int]) -> Any:
-    modes = {module: module.training for module in model.modules()}
+    modules = [*model.modules(), *([model._root] if isinstance(model, AdaptiveModel) else [])]
+    modes = {module: module.training for module in modules}
     own = inputs.map(torch.Tensor.clone)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _without_hooks(model, hidden):

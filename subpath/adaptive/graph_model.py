@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +22,9 @@ from .config_tree import outputs
 from .features import Layout
 from .forwards import Forwards
 from .gates import GatedGraph, Returns, fold
-from .model import AdaptiveModel
+from .model import AdaptiveModel, Passing
 from .original_methods import for_twins_too, graphs_after_reset
+from .passes import Passes
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
@@ -103,6 +105,22 @@ class GraphModel(AdaptiveModel):
         run = self._forwards.get(skip, self.training, "both", args)
         output: tuple[Any, tuple[torch.Tensor, ...]] = run(self._root, *args)
         return output
+
+    @contextmanager
+    def sharing(self) -> Iterator[Passing]:
+        """What configs begin with is computed once, unless stages are computed again."""
+        if self.training and self._forwards.recompute:
+            yield self.forward_features_of_stages
+            return
+        passes = Passes(self._forwards, self._root, self.training)
+
+        def run(*args: Any, skip: str, **kwargs: Any) -> Any:
+            given = self._positional(args, kwargs) if kwargs else args
+            shared, found = passes.run(skip, given)
+            return found if shared else self.forward_features_of_stages(*given, skip=skip)
+
+        yield run
+        passes.backward()
 
     def outputs(
         self, *args: Any, skips: Sequence[str] | None = None, **kwargs: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal
@@ -21,6 +21,8 @@ from .features import FeatureInfo, Layout
 from .statistics import installed
 from .switch import Switch
 from .twins import SKIP_AWARE
+
+Passing = Callable[..., tuple[Any, tuple[torch.Tensor, ...]]]
 
 
 class AdaptiveModel(nn.Module):
@@ -162,6 +164,17 @@ class AdaptiveModel(nn.Module):
         dimension ``model.stages[i].channel_dim``.
         """
         raise NotImplementedError
+
+    @contextmanager
+    def sharing(self) -> Iterator[Passing]:
+        """Several passes over one batch; what configs begin with is computed once if it can be.
+
+        Gives a function that is called as :meth:`forward_features_of_stages` is, always with a
+        ``skip``. Each result is backpropagated before the ``with`` block ends; at its end follows
+        the backward pass of what was shared, with the sum of the gradients. Running statistics
+        count the batch once for each pass.
+        """
+        yield self.forward_features_of_stages
 
     @dispatches
     def features(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -55,8 +56,20 @@ class ConfigRunner:
         assert skip is not None
         if skip not in self._runs:
             self._runs[skip] = self._make(skip, args)
+        return self._reading(self._runs[skip], *args, **kwargs)
+
+    @contextmanager
+    def sharing(self) -> Iterator[Run]:
+        """Several passes over one batch; compiled configs share nothing."""
+        if self._compiled and not self._recompute:
+            yield self.forward_features_of_stages
+            return
+        with self._model.sharing() as run:
+            yield partial(self._reading, run)
+
+    def _reading(self, run: Run, *args: Any, **kwargs: Any) -> tuple[Any, tuple[Tensor, ...]]:
         with self._processes.autocast():
-            output, stages = self._runs[skip](*args, **kwargs)
+            output, stages = run(*args, **kwargs)
         return self._read(output), stages
 
     def _make(self, skip: str, args: tuple[Any, ...]) -> Run:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from ...adaptive.in_place import InPlaceModel
+from ...adaptive.model import Passing
 from ...errors import SubpathError
 from ...planning import StagePlan
 from .places import vectors
@@ -42,6 +44,11 @@ class TrainerRunner:
             )
         found = vectors(self._model, self.stages, call.features, inputs)
         return {**output, "loss": self._trainer.share_of_update(loss, self._items)}, found
+
+    @contextmanager
+    def sharing(self) -> Iterator[Passing]:
+        """Several passes over one batch: each by itself, as the network runs in place."""
+        yield self.forward_features_of_stages
 
 
 class _Call:
