@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .adaptive.internals import keep_statistics, with_own_statistics
 from .adaptive.model import AdaptiveModel
 from .adaptive.statistics import has_statistics
 from .errors import SubpathError
@@ -54,7 +55,7 @@ def calibrate(
         SkipConfigError: ``skip`` is not a config of this model.
     """
     config = SkipConfig(skip, len(model.stages))
-    subnet, parts = model._own_parts(config)
+    subnet, parts = with_own_statistics(model, config)
     norms: list[Any] = [module for module in subnet.modules() if has_statistics(module)]
     momenta = [norm.momentum for norm in norms]
     place = next(model.parameters())
@@ -73,5 +74,5 @@ def calibrate(
         norm.momentum = momentum
     subnet.eval()
     if keep:
-        model._keep_statistics(config, parts)
+        keep_statistics(model, config, parts)
     return subnet

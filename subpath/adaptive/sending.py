@@ -101,14 +101,22 @@ def in_parts(model: AdaptiveModel) -> Parts:
 def _graph_model(
     root: nn.Module, tracing: Tracing, constants: Collection[str], state: _State
 ) -> AdaptiveModel:
-    sent = {name: root._buffers.pop(name) for name in constants}
+    sent = {name: _taken(root, name) for name in constants}
     zeros = tree_map_only(torch.Tensor, partial(torch.zeros_like, device="cpu"), tracing.example)
     graphs = tracing.graphs(root, zeros)  # with data: not every network runs without
     add_constants(root, graphs)
-    root._buffers.update({name: sent[name] for name in root._buffers if name in sent})
+    for name, value in sent.items():  # where the model was moved since, they are there
+        if hasattr(root, name):
+            setattr(root, name, value)
     model = GraphModel(root, tracing, graphs)
     model.set_grad_checkpointing(state.recompute)
     return _in_state(model, state)
+
+
+def _taken(root: nn.Module, name: str) -> Any:
+    value = getattr(root, name)
+    delattr(root, name)
+    return value
 
 
 def _in_place_model(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..adaptive.internals import network_in
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.runtime_graph import choosing_graph
 from ..adaptive.subnet import straight_module
@@ -147,7 +148,7 @@ def _runtime(taken: Source, opset: int | None) -> ir.Model:
 
     stages = len(taken.model.stages)
     graph = choosing_graph(taken.gated, stages)
-    module = straight_module(taken.model._root, graph, original={}, training=False)
+    module = straight_module(network_in(taken.model), graph, original={}, training=False)
     letters = tuple(torch.tensor(False) for _ in range(stages))  # one object would be one input
     model = _through_torch(module, taken, letters, opset)
     scalars = list(model.graph.inputs)[-stages:]

@@ -12,6 +12,7 @@ import torch
 
 from ..adaptive.gates import GatedGraph
 from ..adaptive.graph_model import GraphModel
+from ..adaptive.internals import example_for, graphs_for, input_names, takes_any_batch
 from ..adaptive.model import AdaptiveModel
 from ..errors import ExportError, SubpathError
 
@@ -78,7 +79,7 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
         raise ExportError("got a model without data (on the meta device); expected weights")
     if any(w.device.type != "cpu" for w in weights):
         model = copy.deepcopy(model).cpu()
-    given = model._example_inputs(example_input)
+    given = example_for(model, example_input).args
     others = sorted({type(value).__name__ for value in given if not _is_batch(value)})
     if others:
         raise ExportError(
@@ -87,8 +88,8 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
         )
     inputs = random_like(given, 2 if batch is None else batch, seed=0)
     try:
-        gated = model._graphs_for(inputs)[False]
-        fits_any = not gated.by_size or model._any_batch(gated, inputs, training=False)
+        gated = graphs_for(model, inputs)[False]
+        fits_any = takes_any_batch(model, inputs)
     except SubpathError as error:
         shapes = ", ".join(str(list(value.shape)) for value in inputs)
         raise ExportError(
@@ -99,7 +100,7 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
             "got a network whose forward depends on the batch size; expected a fixed one for the "
             "file: --batch N, or batch=N in Python"
         )
-    return Source(model, inputs, model._forwards.inputs, gated, batch is None)
+    return Source(model, inputs, input_names(model), gated, batch is None)
 
 
 def random_like(inputs: Sequence[Any], batch: int | None, seed: int) -> tuple[torch.Tensor, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..adaptive.internals import example_for
 from ..adaptive.model import AdaptiveModel
 from ..choice import Conditions
 from ..errors import MeasureError
@@ -172,7 +173,7 @@ def _inputs(model: AdaptiveModel, given: Any, device: torch.device, dtype: torch
             x = torch.randn(one) if x.is_floating_point() else torch.zeros(one, dtype=x.dtype)
         return x.to(device, dtype if x.is_floating_point() else x.dtype)
 
-    return model._example(given).map(place)
+    return example_for(model, given).map(place)
 
 
 def _batch(inputs: Inputs) -> int:

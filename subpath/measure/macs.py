@@ -12,6 +12,7 @@ from torch import fx, nn
 from ..adaptive.gates import addition_path, fold, patch_path
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
+from ..adaptive.internals import example_for, graphs_for, network_in
 from ..adaptive.model import AdaptiveModel
 from ..errors import MeasureError
 from ..graph.inputs import Inputs
@@ -104,7 +105,8 @@ def count_macs(
         counting = first_of(configs, None, _COUNTING, on_progress)
         return _count_in_place(model, one_sample(model, example_input), counting)
     assert isinstance(model, GraphModel)
-    gated, root, inputs = model._graphs[False], model._root, one_sample(model, example_input).args
+    gated, root = graphs_for(model)[False], network_in(model)
+    inputs = one_sample(model, example_input).args
     total, macs_of = count_all_nodes(model, inputs)
     entries = []
     for config in first_of(configs, None, _COUNTING, on_progress):
@@ -128,7 +130,7 @@ def count_all_nodes(
     Raises:
         MeasureError: the model cannot be run or traced by torch.jit.
     """
-    gated, root = model._graphs[False], model._root
+    gated, root = graphs_for(model)[False], network_in(model)
     total, by_node = count_nodes(root, gated.graph, inputs)
     added: dict[str, int] = {}
     if gated.patches or gated.additions:
@@ -161,7 +163,7 @@ def count_parameters(root: nn.Module, graph: fx.Graph) -> int:
 
 def one_sample(model: AdaptiveModel, example_input: Any) -> Inputs:
     """The first sample of the inputs, on the CPU; by default of the size at conversion."""
-    inputs = model._example(example_input)
+    inputs = example_for(model, example_input)
     batch = next((len(tensor) for tensor in inputs.tensors() if tensor.ndim), 1)
 
     def first(tensor: torch.Tensor) -> torch.Tensor:
