@@ -269,7 +269,10 @@ class AdaptiveModel(nn.Module):
         raise NotImplementedError
 
     def skip_aware_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters that the original does not have, by name: of twin norms and patches."""
+        """The parameters that the original does not have, by name.
+
+        Those of twin norms, patches and additions.
+        """
         for name, parameter in self.named_parameters():
             if name.partition(".")[0] in SKIP_AWARE:
                 yield name, parameter
@@ -280,7 +283,7 @@ class AdaptiveModel(nn.Module):
         return self._frozen is not None
 
     def freeze_original(self, freeze: bool = True) -> None:
-        """Let only skip-aware parameters learn: those of twin norms and patches.
+        """Let only skip-aware parameters learn: those of twin norms, patches and additions.
 
         The original's parameters get no gradient, and in train mode its modules stay in eval mode:
         statistics and dropout are as in use. So the super-net stays the original, bit for bit, and
@@ -324,6 +327,9 @@ class AdaptiveModel(nn.Module):
         if self.plan.patches:
             ranks = ", ".join("full" if p.rank is None else str(p.rank) for p in self.plan.patches)
             lines.append(f"  patches of rank {ranks}")
+        if self.plan.additions:
+            highest = max(addition.rank for addition in self.plan.additions)
+            lines.append(f"  {len(self.plan.additions)} additions of rank {highest}")
         if self.calibrated:
             lines.append(f"  with statistics of their own: {', '.join(self.calibrated)}")
         return "\n".join(lines)

@@ -109,14 +109,14 @@ def make_training(
 
 
 def converted(network: nn.Module, context: RunContext) -> AdaptiveModel:
-    """The adaptive model of ``network``, cut as the recipe says."""
+    """The adaptive model of ``network``, cut as the recipe says; ``auto``: as far as it can be."""
     section = context.recipe.convert
     device = next((p.device for p in network.parameters()), context.processes.device)
     return convert(
         network,
         context.task.example(2).to(device),
         groups=section.groups,
-        skippable=section.skippable,
+        skippable="all" if section.skippable == "auto" else section.skippable,
         blocks=section.blocks,
         twin_norms=section.twin_norms,
         low_rank=section.low_rank,

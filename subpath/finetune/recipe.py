@@ -55,14 +55,26 @@ class ConvertSection(Section):
     blocks: Names | None = None
     twin_norms: Literal["mandatory", "all", "none"] = "mandatory"
     low_rank: Annotated[int, Field(ge=0)] = 0
+    max_macs: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """With ``skippable: auto``: multiply-adds of the base-net at most, as a share of the whole.
+    Those blocks are skipped that hurt least for what they save, measured on training data."""
 
     @field_validator("skippable")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         entries = value if isinstance(value, list) else [value]
-        if value is not None and not all(type(n) in (int, float) and n >= 0 for n in entries):
-            raise ValueError("expected a number (blocks, or a share below 1.0) or a list of them")
+        numbers = all(type(n) in (int, float) and n >= 0 for n in entries)
+        if not numbers and value not in (None, "all", "auto"):
+            raise ValueError(
+                "expected a number (blocks, or a share below 1.0), a list of them, all or auto"
+            )
         return value
+
+    @model_validator(mode="after")
+    def _budget(self) -> ConvertSection:
+        if (self.skippable == "auto") != (self.max_macs is not None):
+            raise ValueError("expected skippable: auto and max_macs together")
+        return self
 
 
 class FitSection(Section):

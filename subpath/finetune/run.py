@@ -15,6 +15,7 @@ from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
+from .block_choice import check_budget, with_chosen_blocks
 from .callback import Callback, NoCallback
 from .config_runner import ConfigRunner
 from .context import RunContext, converted, fitted, make_phase, make_training, threads
@@ -111,6 +112,7 @@ def _run(
     callback = callback if processes.first else NoCallback()
     context = RunContext(recipe, folder, processes, task.fitted(network), made, callback)
     model = converted(network, context)  # fails, if it must, before anything is done
+    check_budget(model, context)
     if processes.first and resume:
         shorten_log(folder, _epochs_done(checkpointer))
     elif processes.first:
@@ -119,6 +121,8 @@ def _run(
 
     if recipe.train is not None and not checkpointer.is_past("train"):
         network = _train(network.to(processes.device), recipe.train, context, checkpointer)
+    context = with_chosen_blocks(network.to(processes.device), context, resume)
+    if recipe.train is not None or context.recipe is not recipe:
         model = converted(network, context)
     model = _finetune(fitted(model.to(processes.device), context), context, checkpointer)
 

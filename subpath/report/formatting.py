@@ -26,6 +26,8 @@ def title(model: str, shapes: InputShapes, plan: Plan) -> Text:
     text.append(many(len(plan.twin_norms), "twin norm"))
     if plan.patches:
         text.append(f", {many(len(plan.patches), 'patch', 'patches')}")
+    if plan.additions:
+        text.append(f", {many(len(plan.additions), 'addition')}")
     return text
 
 
