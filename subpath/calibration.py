@@ -69,7 +69,7 @@ def calibrate(
         inputs = inputs_in(batch, place)
         subnet(*inputs.args, **inputs.kwargs)
     if count == 0:
-        raise SubpathError("got no batch to calibrate with; expected a few batches of images")
+        raise SubpathError("got no batch to calibrate with; expected a few training batches")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     subnet.eval()

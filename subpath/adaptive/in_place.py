@@ -95,8 +95,8 @@ class InPlaceModel(AdaptiveModel):
         ]
         if nowhere:
             raise SubpathError(
-                f"got a network in which no module returns or takes the output of "
-                f"{', '.join(nowhere)}; expected one that shows the outputs of its stages. "
+                f"got a network in which no module returns or receives the output of "
+                f"{', '.join(nowhere)}; expected one whose stage outputs can be seen. "
                 "Distil from the network's output alone"
             )
         found: dict[int, torch.Tensor] = {}

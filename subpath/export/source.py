@@ -57,7 +57,7 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
     if not isinstance(model, GraphModel):
         raise ExportError(
             f"got a {type(model).__name__} that runs in place, whose forward decides in Python; "
-            "expected a network with a graph, from which such a file is written. Export one "
+            "expected one that runs from its graph, of which such a file is made. Export one "
             "depth: torch.export.export(model.subnet(skip), args, kwargs). It runs in place "
             f"because: {model.plan.why}"
         )

@@ -87,8 +87,8 @@ class Sensitivity:
             left -= block.macs
         if left > max_macs + 1e-9:
             raise MeasureError(
-                f"got max_macs={max_macs} for a network of which {left:.1%} stays when every block "
-                "that can be is skipped; expected at least that"
+                f"got max_macs={max_macs}; expected at least {left:.3f}, the share of MACs that "
+                "is left when every block that can be skipped is"
             )
         return chosen
 
