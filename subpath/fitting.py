@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from .adaptive.gates import patch_path, twin_path
 from .adaptive.model import AdaptiveModel
+from .adaptive.module_paths import patch_path, twin_path
 from .adaptive.patches import write_map
 from .adaptive.statistics import has_statistics
 from .adaptive.twins import SKIP_AWARE

@@ -114,7 +114,7 @@ def test_twins_get_the_statistics_of_their_config():
 
 
 def model_twin(model) -> str:
-    from subpath.adaptive.gates import twin_path
+    from subpath.adaptive.module_paths import twin_path
 
     return twin_path(model.plan.twin_norms[0])
 

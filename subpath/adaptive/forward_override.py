@@ -25,7 +25,7 @@ from ..graph.trace import is_torch_layer
 from ..planning import Plan, StageEnd
 from ..skip import SkipConfig
 from .additions import merged
-from .gates import addition_path, patch_path, twin_path
+from .module_paths import addition_path, patch_path, twin_path
 from .statistics import forget, installed, own_norms
 from .switch import Switch
 from .twins import SKIP_AWARE

@@ -14,7 +14,9 @@ from ..skip import SkipConfig
 from .codegen import compile_forward, dispatches
 from .config_tree import Branch, Straight, straight, tree
 from .features import layouts
-from .gates import GatedGraph, Returns, fold, twin_path
+from .folding import Returns, fold
+from .gates import GatedGraph
+from .module_paths import twin_path
 from .prefix import Part, Prefix, find_prefix, rest_of
 from .recompute import recomputed_forward
 from .statistics import install, remove, use_own

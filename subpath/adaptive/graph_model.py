@@ -20,8 +20,9 @@ from .additions import merge
 from .codegen import dispatches
 from .config_tree import outputs
 from .features import Layout
+from .folding import Returns, fold
 from .forwards import Forwards
-from .gates import GatedGraph, Returns, fold
+from .gates import GatedGraph
 from .model import AdaptiveModel, Passing
 from .original_methods import for_twins_too, graphs_after_reset
 from .passes import Passes

@@ -20,8 +20,8 @@ from ..planning import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
 from .forward_override import AT_PATCHES, CAPTURED, COUNTS, ForwardOverrides, without_overrides
-from .gates import addition_path, patch_path, twin_path
 from .model import AdaptiveModel
+from .module_paths import addition_path, patch_path, twin_path
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch

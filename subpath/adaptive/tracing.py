@@ -13,7 +13,8 @@ from torch import fx, nn
 from ..graph.read import read_opened
 from ..planning import Plan
 from .codegen import dispatches
-from .gates import GatedGraph, add_gates
+from .gates import GatedGraph
+from .gating import add_gates
 
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..adaptive.gates import addition_path, fold, patch_path
+from ..adaptive.folding import fold
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
 from ..adaptive.internals import example_for, graphs_for, network_in
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.module_paths import addition_path, patch_path
 from ..errors import MeasureError
 from ..graph.inputs import Inputs
 from ..progress import OnProgress, first_of, no_progress

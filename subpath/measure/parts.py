@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..adaptive.gates import fold
+from ..adaptive.folding import fold
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
 from ..adaptive.internals import graphs_for, network_in
