@@ -62,6 +62,13 @@ def test_files_that_are_named_are_there(page: Path) -> None:
     named = re.findall(r"`((?:subpath|tests|docs|recipes)/[\w./-]+)`", page.read_text())
     for path in named:
         assert (ROOT / path).exists(), path
+    known = {
+        path.name
+        for folder in ("subpath", "tests", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    alone = set(re.findall(r"`(\w+\.py)`", page.read_text()))
+    assert alone <= known, alone - known
 
 
 def test_readme_s_report_is_what_the_command_prints(
