@@ -59,6 +59,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_files_that_are_named_are_there(page: Path) -> None:
     """Every path of the repository that a page names in code is there."""
+    assert not re.search("^(<<<<<<<|>>>>>>>)", page.read_text(), re.M), "a merge was left half done"
     named = re.findall(r"`((?:subpath|tests|docs|recipes)/[\w./-]+)`", page.read_text())
     for path in named:
         assert (ROOT / path).exists(), path
