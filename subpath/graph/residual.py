@@ -274,16 +274,18 @@ class ResidualGraph:
             (node,) = sources
         return node
 
-    def steps_to(self, end: fx.Node, start: fx.Node) -> tuple[fx.Node, ...] | None:
+    def steps_to(
+        self, end: fx.Node, start: fx.Node, units: Mapping[fx.Node, Unit] | None = None
+    ) -> tuple[fx.Node, ...] | None:
         """The identities, activations and norms on the way from ``start`` to ``end``.
 
-        ``None`` if there is another way, or something else on it.
+        ``None`` if there is another way, or something else on it. The ``units`` are closed.
         """
 
         def goes_on(node: fx.Node) -> bool:
             return node is not start and self.order[node] > self.order[start]
 
-        trail = self._trail(end, goes_on, {}, activations=True)
+        trail = self._trail(end, goes_on, units or {}, activations=True)
         return trail.steps if trail is not None and trail.start is start else None
 
     def is_written_after(self, node: fx.Node) -> bool:
@@ -461,7 +463,7 @@ class ResidualGraph:
             else:
                 sources = self._sources(step, units, activations=True)
                 assert sources is not None
-                elements[step] = elements[sources[0]]
+                elements[step] = elements[sources[0]].contiguous()  # a sum has strides of its own
         end = elements[trail.end]
         return isinstance(end, torch.Tensor) and torch.equal(end, numbers)
 
