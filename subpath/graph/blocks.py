@@ -122,7 +122,8 @@ def _updates_one_vector(tree: CallTree, block: Block) -> bool:
     streams = [shape(stream) or () for stream in tree.streams_into(block.nodes)]
     numbers = max(prod(add[1:]) for add in adds)
     one_vector = numbers == max(max(add[1:]) for add in adds)
-    return one_vector and any(prod(stream[1:]) > numbers for stream in streams)
+    batch = {add[0] for add in adds}
+    return one_vector and any(prod(s[1:]) > numbers and s[0] in batch for s in streams if s)
 
 
 def _repeating(
@@ -258,22 +259,26 @@ def _period(kinds: Sequence[_Kind], same: Callable[[_Kind, _Kind], bool]) -> int
 
 
 def _branch_modules(tree: CallTree, owner: Call | None, unit: Unit) -> list[str]:
-    """Paths of the modules that the owner calls to compute the unit's branch."""
+    """Paths of the modules that the owner calls to compute the unit's branch.
+
+    Without what it takes from other inputs, which the branches of all blocks may share.
+    """
     calls = tree.residual.traced.calls
     order = tree.residual.order
-    start = order[tree.residual.origin(unit)]
+    origin = tree.residual.origin(unit)
     depth = 0 if owner is None else calls[unit.add].index(owner) + 1
-    paths: dict[str, None] = {}
     todo, seen = [unit.branch], set()
     while todo:
         node = todo.pop()
-        if node not in tree.residual.flow or order[node] <= start or node in seen:
-            continue
-        seen.add(node)
-        if len(calls[node]) > depth:
-            paths[calls[node][depth].path] = None
-        todo.extend(node.all_input_nodes)
-    return sorted(paths)
+        if node in tree.residual.flow and order[node] > order[origin] and node not in seen:
+            seen.add(node)
+            todo.extend(node.all_input_nodes)
+    made = {origin}
+    for node in sorted(seen, key=order.__getitem__):
+        if not made.isdisjoint(node.all_input_nodes):
+            made.add(node)
+    branch = seen & made or seen
+    return sorted({calls[node][depth].path for node in branch if len(calls[node]) > depth})
 
 
 def _flat_blocks(

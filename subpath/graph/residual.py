@@ -94,8 +94,16 @@ class ResidualGraph:
         self._traits: dict[fx.Node, Traits] = {}
         self._norms: dict[object, bool] = {}
         self.units: dict[fx.Node, Unit] = {}
-        for node, fork in self.dominators.items():
-            if (unit := self._find_unit(node, fork)) is not None:
+        everywhere = frozenset(node for node in traced.graph.nodes if node in self.flow)
+        for node in traced.graph.nodes:
+            if (operands := self.operands(node)) is None:
+                continue
+            fork = self.dominators.get(node)
+            if fork is not None:
+                unit = self._find_unit(node, operands, fork)
+            else:  # several inputs meet: the stream is the one that the branch is made of
+                unit = self._unit_of_stream(node, operands, everywhere, self.units)
+            if unit is not None:
                 self.units[node] = unit
 
     @cached_property
@@ -340,18 +348,28 @@ class ResidualGraph:
         units = dict(self.units)
         for node in sorted(inside, key=self.order.__getitem__):
             operands = None if node in units else self.operands(node)
-            if operands is None:
-                continue
-            left, right = operands
-            found = []
-            for side, other in ((left, right), (right, left)):
-                trail = self._as_far_back(side, inside, units)
-                if trail is not None and self._is_shared(trail.start, other, inside):
-                    found.append((side, trail.start))
-            if len(found) == 1:
-                unit = _as_unit(node, operands, *found[0])
+            if operands is not None:
+                unit = self._unit_of_stream(node, operands, inside, units)
                 units |= {node: unit} if unit is not None else {}
         return units
+
+    def _unit_of_stream(
+        self,
+        node: fx.Node,
+        operands: tuple[fx.Node, fx.Node],
+        inside: frozenset[fx.Node],
+        units: Mapping[fx.Node, Unit],
+    ) -> Unit | None:
+        """The unit that ends at ``node``, if one operand alone comes in by an identity path.
+
+        Or begins inside, and the other is made of it.
+        """
+        found = []
+        for side, other in (operands, operands[::-1]):
+            trail = self._as_far_back(side, inside, units)
+            if trail is not None and self._is_shared(trail.start, other, inside):
+                found.append((side, trail.start))
+        return _as_unit(node, operands, *found[0]) if len(found) == 1 else None
 
     def _as_far_back(
         self, end: fx.Node, inside: frozenset[fx.Node], units: Mapping[fx.Node, Unit]
@@ -373,11 +391,10 @@ class ResidualGraph:
                 todo.extend(node.all_input_nodes)
         return start not in inside
 
-    def _find_unit(self, node: fx.Node, fork: fx.Node) -> Unit | None:
+    def _find_unit(
+        self, node: fx.Node, operands: tuple[fx.Node, fx.Node], fork: fx.Node
+    ) -> Unit | None:
         """The unit that ends at ``node``, if one operand alone is ``fork`` by an identity path."""
-        operands = self.operands(node)
-        if operands is None:
-            return None
 
         def is_after_fork(step: fx.Node) -> bool:
             return self.order[step] > self.order[fork]
