@@ -164,7 +164,7 @@ def _first_that_works(
         try:
             return finish(in_place(_why(error)))
         except (TraceError, NoResidualError) as second:
-            raise (second if isinstance(error, TraceError) else error) from error
+            raise (second if _tells_more(second, error) else error) from error
 
     try:
         found = _plan_for_graph(model, inputs, wish)
@@ -215,6 +215,13 @@ def _understood(model: nn.Module, planned: Callable[[], Plan]) -> Plan:
             f"got a {type(model).__name__} that cannot be read: {type(error).__name__}: {said}. "
             "Expected a network that this library understands; please report it with this message"
         ) from error
+
+
+def _tells_more(second: ConversionError, first: ConversionError) -> bool:
+    """Whether the second reader looked further than the first, and knows why nothing is found."""
+    if isinstance(first, NoResidualError) and first.hidden:
+        return isinstance(second, NoResidualError)
+    return isinstance(first, TraceError)
 
 
 def _blocks_in(found: Plan) -> int:

@@ -193,13 +193,13 @@ class ResidualGraph:
             fork = self.dominators.get(node)
             if operands is None or fork is None:
                 continue
-            sides = [self._between(fork, side) for side in operands]
+            sides = [self.between(fork, side) for side in operands]
             weights = [self._weight_layers(side) for side in sides]
             if min(weights) == 1 < max(weights):
                 found |= sides[weights.index(1)] - sides[weights.index(max(weights))]
         return frozenset(found)
 
-    def _between(self, fork: fx.Node, node: fx.Node) -> set[fx.Node]:
+    def between(self, fork: fx.Node, node: fx.Node) -> set[fx.Node]:
         """The flow nodes from ``fork`` (without it) to ``node``."""
         seen: set[fx.Node] = set()
         todo = [node]
