@@ -60,6 +60,7 @@ def plan(
 
     See :func:`convert` for the arguments and errors.
     """
+    _check_plain(model)
     inputs = zoo.example_inputs(model, example_input)
     wish = _Wish(groups, skippable, blocks, twin_norms)
     return _first_that_works(model, inputs, wish, run, lambda found: found)
@@ -120,6 +121,7 @@ def convert(
     """
     if isinstance(model, AdaptiveModel):
         raise ConversionError("got a model that is already converted; expected the original")
+    _check_plain(model)
     wish = _Wish(groups, skippable, blocks, twin_norms)
     if plan is not None:
         if (wish, run) != (_Wish(None, None, None, "mandatory"), None):
@@ -240,6 +242,21 @@ def _why(error: ConversionError) -> str:
     if isinstance(error, MisreadError):
         return "its graph gives another output"
     return "torch.fx cannot open its blocks"
+
+
+def _check_plain(model: nn.Module) -> None:
+    """Refuse what is no network yet, or none any more."""
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        raise ConversionError(
+            "got a network that torch.compile has wrapped; expected the network itself. Convert "
+            "that, and compile the result"
+        )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise ModelError(
+                f"got a {type(model).__name__} in which {name} has no shape yet; expected a lazy "
+                "module that has run once. Call it with an example first"
+            )
 
 
 def _inputs_for(model: nn.Module, plan: Plan, example_input: Any) -> Inputs | None:

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..errors import PlanError, SubpathError
 from ..graph.handing import Template
+from ..graph.signature import signature_of
 from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
 from ..plan import Plan, StageEnd
@@ -64,7 +65,7 @@ class Site:
         self.stage = -1
         self.own: dict[str, nn.Module] = {}
         self.counted = False
-        self.__signature__ = inspect.signature(module.forward)
+        self.__signature__ = signature_of(module.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module or what stands in for it, or hand back what is given."""
