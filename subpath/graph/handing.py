@@ -211,8 +211,10 @@ class _Parts:
         """What calls have to give as zeros, so that ``node`` is zero; ``None`` if none can."""
         if node not in self._block.nodes:
             return None
-        if node in self._calls and not self._residual.leaves_zeros(node):
-            return {node} if node in self._nodes_of_result(self._calls[node]) else None
+        call = self._calls.get(node)
+        is_dropout = self._residual.leaves_zeros(node)
+        if call is not None and not (is_dropout and call.path == node.target):
+            return {node} if node in self._nodes_of_result(call) else None
         for together in self._residual.zero_if(node):
             found = [self._zeros_for(parent) for parent in together]
             if found and all(nodes is not None for nodes in found):

@@ -64,6 +64,32 @@ class Narrow(nn.Module):
         return self.up(narrow + torch.tanh(self.middle(narrow)), given)
 
 
+class Act(nn.Module):
+    """A layer, and at its end what does nothing."""
+
+    def __init__(self, width: int, act: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.norm, self.act = nn.Linear(width, width), nn.LayerNorm(width), act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.inner(x)))
+
+
+class KeepsFirst(nn.Module):
+    """The shortcut begins behind the first layer, which stays."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.first = nn.Linear(width, width)
+        self.one, self.two = Act(width, nn.Tanh()), Act(width, nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:  # torch.fx cannot open it
+            x = x + 0
+        x = self.first(x)
+        return x + self.two(self.one(x))
+
+
 class Conditioned(nn.Module):
     """A block that looks up what it is told beside the stream."""
 
@@ -153,6 +179,11 @@ def test_parts_in_calls_beside_the_adder() -> None:
     blocks = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), *(Narrow() for _ in range(4)))
     expected = [("3",), ("5",)]
     check(blocks, Inputs((noise(2, 5, 8),)), expected, lambda block: block.up.after)
+
+
+def test_a_part_that_ends_with_nothing() -> None:
+    blocks = nn.Sequential(nn.Linear(8, 8), *(KeepsFirst() for _ in range(4)))
+    check(blocks, Inputs((noise(2, 5, 8),)), [("2",), ("4",)], lambda block: block.first)
 
 
 def test_what_a_block_looks_up_is_a_stream_beside() -> None:
