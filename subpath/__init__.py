@@ -6,17 +6,13 @@ can show its help without loading torch.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-from .adaptive.methods import METHODS
 
 if TYPE_CHECKING:
     from . import distill, export, measure
     from .adaptive.model import AdaptiveModel
-    from .calibrate import calibrate
+    from .calibration import calibrate
     from .checkpoint import (
         load,
         load_adapter,
@@ -26,10 +22,10 @@ if TYPE_CHECKING:
         save,
         save_adapter,
     )
-    from .convert import convert, plan
+    from .conversion import convert, plan
     from .errors import SubpathError
-    from .fit import fit
-    from .plan import Plan, StagePlan, TwinNorm
+    from .fitting import fit
+    from .planning import Plan, StagePlan, TwinNorm
     from .skip import SkipConfig, skip_configs
 
     __version__: str
@@ -61,19 +57,19 @@ __all__ = [
 
 _HOME = {
     "AdaptiveModel": ".adaptive.model",
-    "Plan": ".plan",
+    "Plan": ".planning",
     "SkipConfig": ".skip",
-    "StagePlan": ".plan",
+    "StagePlan": ".planning",
     "SubpathError": ".errors",
-    "TwinNorm": ".plan",
-    "calibrate": ".calibrate",
-    "convert": ".convert",
-    "fit": ".fit",
+    "TwinNorm": ".planning",
+    "calibrate": ".calibration",
+    "convert": ".conversion",
+    "fit": ".fitting",
     "load": ".checkpoint",
     "load_adapter": ".checkpoint",
     "load_original": ".checkpoint",
     "original_state_dict": ".checkpoint",
-    "plan": ".convert",
+    "plan": ".conversion",
     "push_to_hub": ".checkpoint",
     "save": ".checkpoint",
     "save_adapter": ".checkpoint",
@@ -96,29 +92,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _later(name: str) -> Any:
-    def method(*arguments: Any, **options: Any) -> Any:
-        return __getattr__(name)(*arguments, **options)
-
-    return method
-
-
-METHODS.update({name: _later(name) for name in ("save", "save_adapter")})
-
-
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Contents(ModuleType):
-    """Keeps ``subpath.convert`` and ``subpath.plan`` the functions.
-
-    Whoever imports the module of the same name makes Python set it as an attribute here.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOME and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Contents

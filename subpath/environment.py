@@ -14,7 +14,7 @@ import torch
 from packaging.requirements import Requirement
 
 from . import zoo
-from .convert import convert
+from .conversion import convert
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 FOR_DEVELOPERS = ("dev", "docs")

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 
 from subpath.finetune import finetune, read_recipe, resume, training
-from subpath.finetune.observer import Silent
+from subpath.finetune.callback import NoCallback
 
 
 def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Counting(Silent):
+class Counting(NoCallback):
     """Dies at an update."""
 
     def __init__(self, updates: int) -> None:
@@ -75,7 +75,7 @@ def start(recipe: Path, out: Path, before: Callable[[], None] | None, updates: i
         torch.set_num_threads(1)
         if before is not None:
             before()
-        finetune(read_recipe(recipe), out, resume=True, observer=Counting(updates))
+        finetune(read_recipe(recipe), out, resume=True, callback=Counting(updates))
         os._exit(0)
     return child
 

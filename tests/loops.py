@@ -7,12 +7,12 @@ import math
 import torch
 
 from subpath import zoo
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.criterion import make_criterion, make_mix
 from subpath.finetune.engine import Training, distillation_learner, task_learner
 from subpath.finetune.phase import OptimiserSection, PhaseSection
 from subpath.finetune.processes import start_processes
-from subpath.finetune.student import Student
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 
 class Fixed:
@@ -46,15 +46,15 @@ def network(name="resnet18", **arguments):
 def training_of(model, phase, data, distill=None, processes=None, **how) -> Training:
     """With ``distill``, the two passes of an adaptive model; else the plain step."""
     processes = processes or start_processes("cpu")
-    updates = make_updates(model, phase, len(data) // phase.accumulate, processes)
+    updater = make_updater(model, phase, len(data) // phase.accumulate, processes)
     criterion = make_criterion(phase)
     if distill is None:
-        learn = task_learner(model, updates, criterion)
+        learn = task_learner(model, updater, criterion)
     else:
-        student = Student(model.train(), processes, **how)
-        learn = distillation_learner(student, updates, criterion, distill)
+        student = ConfigRunner(model.train(), processes, **how)
+        learn = distillation_learner(student, updater, criterion, distill)
     mix = make_mix(phase, num_classes=4)
-    return Training("finetune", Fixed(data), mix, learn, updates, phase.accumulate, (0, 1))
+    return Training("finetune", Fixed(data), mix, learn, updater, phase.accumulate, (0, 1))
 
 
 def by_hand(model, data, gradients, schedule, lr=0.1, momentum=0.9, weight_decay=0.01):

@@ -31,7 +31,7 @@ from subpath.errors import (
     SubpathError,
     TraceError,
 )
-from subpath.plan import Plan
+from subpath.planning import Plan
 from toys import TOYS, PostActivation, conv
 
 RESNET = Network("resnet18", (2, 2, 2, 2))
@@ -86,6 +86,17 @@ def test_a_plan_cuts_another_copy_the_same_way(images: torch.Tensor) -> None:
     with torch.no_grad():
         for config in first.skip_configs():
             assert torch.equal(first(images, skip=config), again(images, skip=config))
+
+
+def test_a_copy_is_in_train_mode_too() -> None:
+    """Of a network that was converted in train mode, and so run in eval mode once."""
+    model = subpath.convert(RESNET.build().train())
+    copied = copy.deepcopy(model)
+    assert model.training
+    assert copied.training
+    assert all(module.training for module in copied.modules())
+    x = RESNET.images()
+    assert torch.equal(model(x), copied(x))
 
 
 def test_three_ways_to_choose_a_config(adaptive: AdaptiveModel, images: torch.Tensor) -> None:

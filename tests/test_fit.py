@@ -9,7 +9,7 @@ from torch import nn
 
 import subpath
 from subpath.errors import SubpathError
-from subpath.fit import Fit
+from subpath.fitting import Fit
 from toys import PostActivation, randomise
 
 WIDTH = 5

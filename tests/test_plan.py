@@ -19,7 +19,7 @@ import subpath
 import toys
 from strategies import expected_skippable, networks
 from subpath.errors import NoResidualError, PlanError
-from subpath.plan import Opaque, Plan, StagePlan, TwinNorm
+from subpath.planning import Opaque, Plan, StagePlan, TwinNorm
 from toys import TOYS, Toy, row, two_stages
 
 POST, TOKENS = TOYS["post-activation"], TOYS["transformer"]

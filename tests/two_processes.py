@@ -20,13 +20,13 @@ import subpath
 from loops import Fixed, batches, network, phase, training_of
 from subpath.distill import average_statistics
 from subpath.finetune import end_processes, finetune, read_recipe
-from subpath.finetune.accuracy import accuracies
+from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
-from subpath.finetune.observer import Silent
+from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.phase import ClipSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
-from subpath.finetune.tally import Tally
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
 NETWORKS = {"vit_tiny_patch16_224": VIT, "resnet18": {}}
@@ -53,10 +53,10 @@ def share(rank: int, out: Path, recipes: list[Path]) -> None:
         model, data = made(name)
         if rank:  # the first process's weights count
             torch.nn.init.ones_(next(model.parameters()))
-        processes.same_everywhere(model)
+        processes.broadcast(model)
         mine = [(x[4 * rank : 4 * rank + 4], y[4 * rank : 4 * rank + 4]) for x, y in data]
         training = training_of(model, *settings(name)[:1], mine, settings(name)[1], processes)
-        result = train_epoch(training, 0, Tally(processes.device), Silent())
+        result = train_epoch(training, 0, LossMeter(processes.device), NoCallback())
         average_statistics(model)
         losses[name] = result.loss
         if rank == 0:

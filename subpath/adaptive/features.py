@@ -11,8 +11,8 @@ import torch
 from torch import fx
 
 from ..errors import SubpathError
-from ..plan import StagePlan
-from .code import dispatches
+from ..planning import StagePlan
+from .codegen import dispatches
 from .gates import GatedGraph
 
 _MOST_EXTRA = 9  # class, distillation and register tokens beside a picture's

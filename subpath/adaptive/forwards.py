@@ -11,13 +11,14 @@ from torch import fx, nn
 from torch.utils._pytree import tree_map_only
 
 from ..skip import SkipConfig
-from .code import compile_forward, dispatches
+from .codegen import compile_forward, dispatches
+from .config_tree import Branch, Straight, straight, tree
 from .features import layouts
 from .gates import GatedGraph, Returns, fold, twin_path
-from .graphs import Shapes, Tracing, add_constants, shapes_of
+from .prefix import Part, Prefix, find_prefix, rest_of
 from .recompute import recomputed_forward
 from .statistics import install, remove, use_own
-from .together import Branch, straight, tree
+from .tracing import Shapes, Tracing, add_constants, shapes_of
 
 Forward = Callable[..., Any]
 
@@ -56,6 +57,7 @@ class Forwards:
             self._by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: self.example}
             self._made: dict[tuple[str, bool, Returns, Shapes | None], Forward] = {}
             self._trees: dict[tuple[tuple[SkipConfig, ...], Shapes | None], Branch] = {}
+            self.forget_prefixes()
 
     def set_plan(self, tracing: Tracing) -> None:
         """Take a plan that differs from the present one in its patches alone."""
@@ -68,6 +70,7 @@ class Forwards:
             self.example = dict(self._by_shapes[None])
             self._made = {}
             self._trees = {}
+            self.forget_prefixes()
 
     def set_recompute(self, enable: bool) -> None:
         """Turn gradient checkpointing on or off."""
@@ -115,12 +118,43 @@ class Forwards:
         with self._making:
             if (key := (tuple(skips), shapes)) not in self._trees:
                 gated = self.graphs_for(inputs)[False]
-                lines = [
-                    straight(gated, skip, self.straight(gated, skip, False, "output")[0])
-                    for skip in skips
-                ]
+                lines = [self._line(gated, skip, False, "output") for skip in skips]
                 self._trees = {key: tree(lines, self._root)}  # the last alone
             return self._trees[key]
+
+    def prefix(self, training: bool, inputs: tuple[Any, ...]) -> Prefix | None:
+        """What super-net and base-net have in common before their first difference, if anything."""
+        key = training, shapes_of(inputs) if self.by_size else None
+        with self._making:
+            if key not in self._prefixes:
+                gated, stages = self.graphs_for(inputs)[training], len(self._tracing.plan.stages)
+                ends = SkipConfig.super_net(stages), SkipConfig.base_net(stages)
+                lines = [self._line(gated, skip, training, "both") for skip in ends]
+                self._prefixes[key] = find_prefix(lines, self._root, inputs)
+            return self._prefixes[key]
+
+    def rest(
+        self, before: Prefix, skip: str, training: bool, inputs: tuple[Any, ...]
+    ) -> Part | None:
+        """What follows the prefix in a config; ``None`` if the config does not begin so."""
+        config = SkipConfig(skip, len(self._tracing.plan.stages))
+        key = before, config, training
+        with self._making:
+            if key not in self._rests:
+                gated = self.graphs_for(inputs)[training]
+                line = self._line(gated, config, training, "both")
+                self._rests[key] = rest_of(line, before, self._root)
+            return self._rests[key]
+
+    def forget_prefixes(self) -> None:
+        """Look anew for what may be shared."""
+        self._prefixes: dict[tuple[bool, Shapes | None], Prefix | None] = {}
+        self._rests: dict[tuple[Prefix, SkipConfig, bool], Part | None] = {}
+
+    def _line(
+        self, gated: GatedGraph, skip: SkipConfig, training: bool, returns: Returns
+    ) -> Straight:
+        return straight(gated, skip, self.straight(gated, skip, training, returns)[0])
 
     def set_statistics(self, parts: Mapping[str, Mapping[str, nn.Module] | None]) -> None:
         """Give configs statistics of their own, or (``None``) take them away."""
@@ -132,6 +166,7 @@ class Forwards:
                     install(self._root, config, own)
             self._made = {key: made for key, made in self._made.items() if key[0] not in parts}
             self._trees = {}
+            self.forget_prefixes()
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _make(

@@ -20,10 +20,10 @@ from torch import fx
 
 from ..errors import PlanError
 from ..graph.blocks import locate_blocks
-from ..graph.calls import Block, CallTree
 from ..graph.facts import Fact
+from ..graph.module_calls import Block, CallTree
 from ..graph.residual import Path
-from ..plan import Patch, Plan, TwinNorm
+from ..planning import Addition, Patch, Plan, TwinNorm
 from ..skip import SkipConfig
 
 Returns = Literal["output", "features", "both", "patches"]
@@ -66,6 +66,7 @@ class GatedGraph:
         constants: tensors that the graph reads beside the parameters and buffers.
         by_size: whether it holds for inputs of the example's shapes alone.
         patches: of the gates that have one.
+        additions: each call of a layer that has an addition, with its record in the plan.
     """
 
     graph: fx.Graph
@@ -76,6 +77,7 @@ class GatedGraph:
     constants: Mapping[str, torch.Tensor]
     by_size: bool
     patches: Mapping[Gate, Patch] = field(default_factory=dict)
+    additions: Mapping[fx.Node, Addition] = field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GatedGraph:
         return self
@@ -126,8 +128,17 @@ class GatedGraph:
             for gate in closed
             if gate in self.patches
         )
-        return sum(fact.macs for node, fact in self.facts.items() if node not in gone) + sum(
-            math.prod(shape or ()) // patch.channels * patch.weights for shape, patch in patched
+        added = (
+            _macs_added(self.facts[node], addition)
+            for node, addition in self.additions.items()
+            if config.skips(addition.stage)
+        )
+        return (
+            sum(fact.macs for node, fact in self.facts.items() if node not in gone)
+            + sum(
+                math.prod(shape or ()) // patch.channels * patch.weights for shape, patch in patched
+            )
+            + sum(added)
         )
 
 
@@ -162,12 +173,21 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         for node in tree.residual.traced.graph.nodes
         if node.op == "call_module" and node.target in by_path
     }
-    absent = set(by_path) - {twin.path for twin in twins.values()}
-    if absent:
-        raise PlanError(
-            f"got a plan with twin norms for {', '.join(sorted(absent)[:6])}; expected norms that "
-            "this network calls"
-        )
+    added = {addition.path: addition for addition in plan.additions}
+    additions = {
+        node: added[str(node.target)]
+        for node in tree.residual.traced.graph.nodes
+        if node.op == "call_module" and node.target in added
+    }
+    for kind, wanted, called in (
+        ("twin norms", by_path, {twin.path for twin in twins.values()}),
+        ("additions", added, {addition.path for addition in additions.values()}),
+    ):
+        if absent := wanted.keys() - called:
+            raise PlanError(
+                f"got a plan with {kind} for {', '.join(sorted(absent)[:6])}; expected modules "
+                "that this network calls"
+            )
     return GatedGraph(
         graph=tree.residual.traced.graph,
         gates=tuple(sorted(gates, key=lambda gate: order[gate.node])),
@@ -176,6 +196,7 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         facts=tree.residual.traced.facts,
         constants=tree.residual.traced.constants,
         by_size=tree.residual.traced.by_size,
+        additions=additions,
     ).with_patches(plan.patches)
 
 
@@ -211,10 +232,17 @@ def fold(gated: GatedGraph, config: SkipConfig, returns: Returns = "output") -> 
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     output = graph.graph_copy(gated.graph, copies)
+    origin = {copy: node for node, copy in copies.items()}
+    changed: dict[fx.Node, fx.Node] = {}
+    for node, addition in gated.additions.items():
+        if config.skips(addition.stage):
+            layer = copies[node]
+            changed[layer] = copies[node] = apply_addition(graph, layer, addition)
+            origin[copies[node]] = node
+    output = fx.node.map_arg(output, lambda node: changed.get(node, node))
     closed = [gate for gate in gated.gates if config.skips(gate.stage)]
     ends = tuple(_unchanging(graph, copies[end], end, gated.facts) for end in shown)
     graph.output({"output": output, "both": (output, ends)}.get(returns, ends))
-    origin = {copy: node for node, copy in copies.items()}
     stands_for: dict[fx.Node, fx.Node] = {}
     patched: dict[fx.Node, fx.Node] = {}
     for gate in closed:
@@ -233,7 +261,7 @@ def fold(gated: GatedGraph, config: SkipConfig, returns: Returns = "output") -> 
     facts = _facts_after(closed, gated.facts, origin, patched)
     sums = {copies[node] for gate in closed for node in gate.sums}
     live = set(_live(graph.nodes, facts, sums))
-    gone = {copies[node] for node in gated.live if node in copies} - live
+    gone = {copied for copied, node in origin.items() if node in gated.live} - live
     gone |= {node for node in graph.nodes if node not in origin and node.op != "output"} - live
     for node in graph.nodes:  # what nobody needed before (asserts) goes with what it looks at
         if node not in live and any(parent in gone for parent in node.all_input_nodes):
@@ -256,6 +284,11 @@ def twin_path(twin: TwinNorm) -> str:
     return f"twin_norms.{twin.stage}.{twin.path}"
 
 
+def addition_path(addition: Addition) -> str:
+    """Where an addition lives in the adaptive model."""
+    return f"additions.{addition.stage}.{addition.path}"
+
+
 def patch_path(patch: Patch) -> str:
     """Where a patch lives in the adaptive model."""
     return f"patches.{patch.stage}.{patch.number}"
@@ -267,6 +300,21 @@ def add_patch(graph: fx.Graph, value: fx.Node, patch: Patch, after: fx.Node) -> 
         mapped = graph.call_module(patch_path(patch), (value,))
     with graph.inserting_after(mapped):
         return graph.call_function(operator.add, (value, mapped))
+
+
+def apply_addition(graph: fx.Graph, layer: fx.Node, addition: Addition) -> fx.Node:
+    """Let all that use the output of ``layer`` use what its addition makes of it."""
+    with graph.inserting_after(layer):
+        changed = graph.call_module(addition_path(addition), (layer.all_input_nodes[0], layer))
+    layer.replace_all_uses_with(changed, delete_user_cb=lambda user: user is not changed)
+    return changed
+
+
+def _macs_added(fact: Fact, addition: Addition) -> int:
+    numbers = math.prod(fact.shape or ())
+    fan_in = fact.macs // numbers if numbers else 0
+    places = numbers // addition.channels
+    return places * addition.rank * (fan_in + addition.channels)
 
 
 def _stand_ins(closed: Iterable[Gate]) -> dict[fx.Node, fx.Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +14,22 @@ from torch.utils._pytree import tree_map_only
 
 from ..errors import SubpathError
 from ..graph.inputs import Inputs, as_inputs, in_order
-from ..plan import Patch, Plan
+from ..planning import Patch, Plan
 from ..skip import SkipConfig
-from .code import dispatches
+from .additions import merge
+from .codegen import dispatches
+from .config_tree import outputs
 from .features import Layout
 from .forwards import Forwards
 from .gates import GatedGraph, Returns, fold
-from .graphs import Tracing, add_constants, check_shapes
-from .model import AdaptiveModel
-from .original import for_twins_too, graphs_after_reset
+from .model import AdaptiveModel, Passing
+from .original_methods import for_twins_too, graphs_after_reset
+from .passes import Passes
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, own_parts
 from .subnet import part_paths, straight_module
 from .switch import Switch
-from .together import outputs
+from .tracing import Tracing, add_constants, check_shapes
 
 # The registries the adaptive model shares with the network it runs on.
 _SHARED = (
@@ -103,6 +106,22 @@ class GraphModel(AdaptiveModel):
         output: tuple[Any, tuple[torch.Tensor, ...]] = run(self._root, *args)
         return output
 
+    @contextmanager
+    def sharing(self) -> Iterator[Passing]:
+        """What configs begin with is computed once, unless stages are computed again."""
+        if self.training and self._forwards.recompute:
+            yield self.forward_features_of_stages
+            return
+        passes = Passes(self._forwards, self._root, self.training)
+
+        def run(*args: Any, skip: str, **kwargs: Any) -> Any:
+            given = self._positional(args, kwargs) if kwargs else args
+            shared, found = passes.run(skip, given)
+            return found if shared else self.forward_features_of_stages(*given, skip=skip)
+
+        yield run
+        passes.backward()
+
     def outputs(
         self, *args: Any, skips: Sequence[str] | None = None, **kwargs: Any
     ) -> Iterator[tuple[SkipConfig, Any]]:
@@ -131,7 +150,8 @@ class GraphModel(AdaptiveModel):
     ) -> fx.GraphModule:
         """One sub-network as an ordinary module that knows nothing of this library.
 
-        Its twins stand where the originals stood, and it holds only the weights it uses. If the
+        Its twins stand where the originals stood, and it holds only the weights it uses; a layer
+        with an addition gets a weight of its own that has it. If the
         network decides by sizes (it pads to a multiple, say), the sub-network takes inputs of
         one shape, but for the batch, and refuses others.
 
@@ -151,7 +171,8 @@ class GraphModel(AdaptiveModel):
         returns: Returns = "both" if features else "output"
         graph, original = self._forwards.straight(gated, config, self.training, returns)
         self._check_shapes(graph, inputs, self.training)
-        return straight_module(self._root, graph, original, self.training, copy_weights)
+        own = merge(self._root, graph, self.plan.additions)
+        return straight_module(self._root, graph, original, self.training, copy_weights, own)
 
     def possible_patches(self) -> tuple[Patch, ...]:
         """A full map for each end of each stage that can have one."""

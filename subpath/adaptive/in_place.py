@@ -13,16 +13,16 @@ from torch import nn
 
 from ..errors import ConversionError, PlanError, SubpathError
 from ..graph.copies import try_out
+from ..graph.cost import Cost, cost_of
 from ..graph.inputs import Inputs, as_inputs
 from ..graph.shapes import NoFastPath
-from ..graph.work import Work, work_of
-from ..plan import Patch, Plan
+from ..planning import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
-from .gates import patch_path, twin_path
+from .forward_override import AT_PATCHES, CAPTURED, COUNTS, ForwardOverrides, without_overrides
+from .gates import addition_path, patch_path, twin_path
 from .model import AdaptiveModel
 from .patches import can_be_patched, set_patches
-from .sites import AT_PATCHES, CAPTURED, COUNTS, Sites, without_sites
 from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch
 from .twins import SKIP_AWARE
@@ -41,7 +41,7 @@ class InPlaceModel(AdaptiveModel):
     """
 
     _cut: Plan
-    _sites: Sites
+    _sites: ForwardOverrides
     _given: Inputs | None
     _work: dict[str, int]
 
@@ -177,12 +177,11 @@ class InPlaceModel(AdaptiveModel):
         for twin in self.plan.twin_norms:
             if config.skips(twin.stage) and twin.path in used:
                 used[twin.path] = self._root.get_submodule(twins[twin.path])
-        for patch in self.plan.patches:
-            if config.skips(patch.stage):
-                inner = self._root.get_submodule(patch_path(patch)).named_modules(
-                    prefix=patch_path(patch)
-                )
-                used |= dict(inner)
+        patches = [(patch.stage, patch_path(patch)) for patch in self.plan.patches]
+        additions = [(item.stage, addition_path(item)) for item in self.plan.additions]
+        for stage, path in patches + additions:
+            if config.skips(stage):
+                used |= dict(self._root.get_submodule(path).named_modules(prefix=path))
         found = {id(p): p for module in used.values() for p in module.parameters(recurse=False)}
         return list(found.values())
 
@@ -263,15 +262,15 @@ class InPlaceModel(AdaptiveModel):
         self._sites.install()
         return super().load_state_dict(state_dict, strict, assign)
 
-    def work(self, config: SkipConfig, given: Any = None) -> Work:
+    def work(self, config: SkipConfig, given: Any = None) -> Cost:
         """What one run of ``config`` costs on inputs of the shapes given, batch included.
 
         It runs without data where it can, else on a copy.
         """
         inputs = self._example(given)
 
-        def run(root: nn.Module, given: Inputs) -> Work:
-            return work_of(lambda: view_of(root)(*given.args, skip=config, **given.kwargs))
+        def run(root: nn.Module, given: Inputs) -> Cost:
+            return cost_of(lambda: view_of(root)(*given.args, skip=config, **given.kwargs))
 
         return try_out(self._root, inputs, run)
 
@@ -286,7 +285,7 @@ class InPlaceModel(AdaptiveModel):
             and path.partition(".")[0] not in _ADDED
             and not any(f"{path}.".startswith(f"{block}.") for block in skipped)
         ]
-        parts = {path: without_sites(m) for path, m in own_parts(self._root, paths).items()}
+        parts = {path: without_overrides(m) for path, m in own_parts(self._root, paths).items()}
         alone = self.subnet(config).eval()
         for path, part in parts.items():
             alone.set_submodule(path, part)
@@ -349,7 +348,7 @@ def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceMo
         _work={},
         measured=None,
         _frozen=None,
-        _sites=Sites(root, plan, switch),
+        _sites=ForwardOverrides(root, plan, switch),
     )
     root._sites.install()  # type: ignore[operator, union-attr]
     return view_of(root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -13,14 +13,15 @@ from torch import nn
 from ..choice import MeasuredTable
 from ..errors import ChoiceError, SubpathError
 from ..graph.inputs import Inputs
-from ..plan import Patch, Plan, StagePlan
+from ..planning import Patch, Plan, StagePlan
 from ..skip import SkipConfig, skip_configs
-from .code import dispatches
+from .codegen import dispatches
 from .features import FeatureInfo, Layout
-from .methods import METHODS
 from .statistics import installed
 from .switch import Switch
 from .twins import SKIP_AWARE
+
+Passing = Callable[..., tuple[Any, tuple[torch.Tensor, ...]]]
 
 
 class AdaptiveModel(nn.Module):
@@ -159,6 +160,17 @@ class AdaptiveModel(nn.Module):
         """
         raise NotImplementedError
 
+    @contextmanager
+    def sharing(self) -> Iterator[Passing]:
+        """Several passes over one batch; what configs begin with is computed once if it can be.
+
+        Gives a function that is called as :meth:`forward_features_of_stages` is, always with a
+        ``skip``. Each result is backpropagated before the ``with`` block ends; at its end follows
+        the backward pass of what was shared, with the sum of the gradients. Running statistics
+        count the batch once for each pass.
+        """
+        yield self.forward_features_of_stages
+
     @dispatches
     def features(
         self,
@@ -210,11 +222,15 @@ class AdaptiveModel(nn.Module):
 
     def save(self, directory: str | os.PathLike[str], **options: Any) -> None:
         """Write weights, plan and measured table; :func:`subpath.save` has the details."""
-        METHODS["save"](self, directory, **options)
+        from ..checkpoint import save  # a higher room: this method is there for convenience
+
+        save(self, directory, **options)
 
     def save_adapter(self, directory: str | os.PathLike[str], **options: Any) -> None:
         """Write what the original does not have; :func:`subpath.save_adapter` has the details."""
-        METHODS["save_adapter"](self, directory, **options)
+        from ..checkpoint import save_adapter
+
+        save_adapter(self, directory, **options)
 
     def share_of_work(self, skip: str) -> float:
         """Multiply-adds of a config as a share of the super-net's, for the example input.
@@ -248,7 +264,10 @@ class AdaptiveModel(nn.Module):
         raise NotImplementedError
 
     def skip_aware_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters that the original does not have, by name: of twin norms and patches."""
+        """The parameters that the original does not have, by name.
+
+        Those of twin norms, patches and additions.
+        """
         for name, parameter in self.named_parameters():
             if name.partition(".")[0] in SKIP_AWARE:
                 yield name, parameter
@@ -259,7 +278,7 @@ class AdaptiveModel(nn.Module):
         return self._frozen is not None
 
     def freeze_original(self, freeze: bool = True) -> None:
-        """Let only skip-aware parameters learn: those of twin norms and patches.
+        """Let only skip-aware parameters learn: those of twin norms, patches and additions.
 
         The original's parameters get no gradient, and in train mode its modules stay in eval mode:
         statistics and dropout are as in use. So the super-net stays the original, bit for bit, and
@@ -303,6 +322,9 @@ class AdaptiveModel(nn.Module):
         if self.plan.patches:
             ranks = ", ".join("full" if p.rank is None else str(p.rank) for p in self.plan.patches)
             lines.append(f"  patches of rank {ranks}")
+        if self.plan.additions:
+            highest = max(addition.rank for addition in self.plan.additions)
+            lines.append(f"  {len(self.plan.additions)} additions of rank {highest}")
         if self.calibrated:
             lines.append(f"  with statistics of their own: {', '.join(self.calibrated)}")
         return "\n".join(lines)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import ConversionError
-from ..plan import Patch
+from ..planning import Patch
 from .gates import patch_path
 from .twins import Store, put
 

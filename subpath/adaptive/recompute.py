@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..skip import SkipConfig
-from .code import compile_forward
+from .codegen import compile_forward
 from .gates import GatedGraph, Returns, fold
 
 

@@ -11,7 +11,7 @@ import torch
 
 from ..graph.tensors import tensors_in
 from ..skip import SkipConfig
-from .code import dispatches
+from .codegen import dispatches
 
 _ACTIVE: ContextVar[Mapping[int, SkipConfig]] = ContextVar("subpath_active_configs")
 _NONE: Mapping[int, SkipConfig] = {}

@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from ..errors import ConversionError
-from ..plan import TwinNorm
+from ..planning import TwinNorm
 from .gates import twin_path
 
 # Where in a network the parameters lie that the original does not have.
-SKIP_AWARE = ("twin_norms", "patches")
+SKIP_AWARE = ("twin_norms", "patches", "additions")
 
 
 class Store(nn.Module):

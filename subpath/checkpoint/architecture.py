@@ -21,7 +21,7 @@ from .. import zoo
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.twins import SKIP_AWARE
 from ..errors import CheckpointError, ModelError
-from .fit import expected_state
+from .compatibility import expected_state
 from .format import Architecture
 from .state import PRECISIONS, mismatches, shown
 

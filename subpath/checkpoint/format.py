@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..choice import MeasuredTable
-from ..plan import Plan
+from ..planning import Plan
 
 DESCRIPTION = "subpath.json"
 FORMAT_VERSION = 1

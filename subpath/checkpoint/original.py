@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..adaptive.gates import patch_path, twin_path
+from ..adaptive.additions import fresh_addition
+from ..adaptive.gates import addition_path, patch_path, twin_path
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
@@ -19,7 +20,7 @@ from .weights import read_weights
 def load_original(model: AdaptiveModel, weights: Mapping[str, Tensor] | str | Path) -> None:
     """Load weights of the original network into a converted one; twins become copies of them.
 
-    Patches are made anew: what they were fitted to is gone.
+    Patches and additions are made anew: what they were fitted to is gone.
 
     Args:
         model: the adaptive model; changed in place.
@@ -45,6 +46,9 @@ def load_original(model: AdaptiveModel, weights: Mapping[str, Tensor] | str | Pa
     for patch in model.plan.patches:
         for key, value in fresh_patch(patch).state_dict().items():
             complete[f"{patch_path(patch)}.{key}"] = value
+    for addition in model.plan.additions:
+        for key, value in fresh_addition(model, addition).state_dict().items():
+            complete[f"{addition_path(addition)}.{key}"] = value
     model.load_state_dict(complete)
 
 

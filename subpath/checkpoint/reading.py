@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.statistics import configs_in
-from ..convert import convert
+from ..conversion import convert
 from ..errors import CheckpointError, ConversionError, ModelError
 from .architecture import check_arguments, with_data, without_data
+from .compatibility import unfit
 from .files import check_inside, digest
-from .fit import unfit
 from .format import DESCRIPTION, Description
 from .hub import PREFIX, download
 from .schema import check
@@ -169,6 +169,11 @@ def verify(directory: str | os.PathLike[str]) -> Description:
     """
     folder = Path(directory)
     description = _read(folder, folder)
+    if description.original is not None:
+        raise CheckpointError(
+            f"got {folder}, which holds an adapter; expected a whole model, as subpath.save or "
+            "`subpath finetune` writes it (an adapter of a run lies inside the run's directory)"
+        )
     tensors = _tensors(folder, folder, description)
     made = description.architecture
     if made is not None and made.is_timm:

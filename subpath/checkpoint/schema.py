@@ -24,8 +24,8 @@ from pydantic_core import ErrorDetails
 from ..adaptive.patches import can_be_patched
 from ..choice import MeasuredTable
 from ..errors import ChoiceError
-from ..graph.handing import is_template
-from ..plan import Plan
+from ..graph.skipped_output import is_template
+from ..planning import Plan
 from .format import FORMAT_VERSION, Architecture, Description, weights_name
 from .state import listed, shown
 
@@ -108,6 +108,19 @@ class _Patch(_Strict):
         return self
 
 
+class _Addition(_Strict):
+    path: _Name
+    stage: Annotated[int, Field(ge=0)]
+    rank: Annotated[int, Field(ge=1)]
+    channels: Annotated[int, Field(ge=1, le=2**20)]
+
+    @model_validator(mode="after")
+    def _is_of_low_rank(self) -> _Addition:
+        if self.rank > self.channels:
+            raise ValueError("expected a rank of at most the number of channels")
+        return self
+
+
 class _Plan(_Strict):
     stages: Annotated[tuple[_Stage, ...], Field(min_length=1)]
     twin_norms: tuple[_Twin, ...]
@@ -118,6 +131,7 @@ class _Plan(_Strict):
     hands_back: tuple[_HandBack, ...] = ()
     ends: tuple[_End | None, ...] = ()
     patches: tuple[_Patch, ...] = ()
+    additions: tuple[_Addition, ...] = ()
 
     @model_validator(mode="after")
     def _names_each_thing_once(self) -> _Plan:
@@ -133,12 +147,15 @@ class _Plan(_Strict):
             raise ValueError(f"expected twin norms of stages 0 to {len(self.stages) - 1}")
         if any(patch.stage >= len(self.stages) for patch in self.patches):
             raise ValueError(f"expected patches of stages 0 to {len(self.stages) - 1}")
+        if any(addition.stage >= len(self.stages) for addition in self.additions):
+            raise ValueError(f"expected additions of stages 0 to {len(self.stages) - 1}")
         blocks = [block for stage in self.stages for block in stage.blocks]
         norms = [twin.path for twin in self.twin_norms]
         for what, paths in (
             ("block", blocks),
             ("twin norm", norms),
             ("opened module", self.opened),
+            ("layer with an addition", [addition.path for addition in self.additions]),
             ("patch", [f"{patch.stage}.{patch.number}" for patch in self.patches]),
         ):
             twice = [path for path, count in Counter(paths).items() if count > 1]

@@ -46,15 +46,15 @@ def evaluate(
     """Measure accuracy and GMACs of skip configs on the validation data of a run."""
     with only_results_on_stdout():
         from ..checkpoint import read_description
+        from ..constructors import constructor
         from ..finetune import evaluate as run_again  # torch and timm take a second: not for --help
-        from ..maker import maker
         from .progress import ProgressBars
 
         original = None
         if model is not None:
             made = read_description(run_dir).architecture
-            original = maker(model, made.arguments if made is not None else {})()
+            original = constructor(model, made.arguments if made is not None else {})()
         summary = run_again(
-            run_dir, skip, calibrate_batches=calibrate, model=original, observer=ProgressBars()
+            run_dir, skip, calibrate_batches=calibrate, model=original, callback=ProgressBars()
         )
     show_summary(summary, run_dir, json)

@@ -118,7 +118,7 @@ def _network(
     cut: options.Cut,
 ) -> tuple[str, AdaptiveModel]:
     from ..checkpoint import load, load_original
-    from ..maker import maker
+    from ..constructors import constructor
     from .run_directory import read_run, run_directory
     from .subject import subject_of
 
@@ -127,7 +127,7 @@ def _network(
     directory = None if weights is None else run_directory(weights)
     if directory is not None and not Path(target).is_dir():
         run = read_run(directory, target)
-        own = maker(target, {**run.arguments, **arguments})()
+        own = constructor(target, {**run.arguments, **arguments})()
         return target, load(directory, model=own)
     subject = subject_of(target, example, arguments, cut)
     if subject.run is not None:

@@ -68,7 +68,7 @@ def finetune(
 
         with interruptible(advice):
             summary = engine.finetune(
-                read, directory, overwrite=overwrite, resume=resume, observer=ProgressBars()
+                read, directory, overwrite=overwrite, resume=resume, callback=ProgressBars()
             )
         first = engine.end_processes()
     if first:  # of several processes, one reports

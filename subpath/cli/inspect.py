@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..measure import InputShapes
-    from ..plan import Plan
+    from ..planning import Plan
 
 
 def inspect(
@@ -35,7 +35,7 @@ def inspect(
     import subpath  # torch, timm and the rest take a second: not for --help
 
     from .. import measure, report
-    from ..maker import maker
+    from ..constructors import constructor
     from .network import without_weights
 
     def read(network: nn.Module) -> tuple[InputShapes, Plan]:
@@ -44,7 +44,7 @@ def inspect(
         return measure.input_shapes(network, inputs), found
 
     with only_results_on_stdout():
-        shapes, plan = without_weights(maker(model, arguments), read)
+        shapes, plan = without_weights(constructor(model, arguments), read)
     if json:
         show_json(report.inspect_document(model, shapes, plan))
     else:

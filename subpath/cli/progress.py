@@ -30,7 +30,7 @@ SECONDS_BETWEEN_READINGS = 0.25
 
 
 class ProgressBars:
-    """A :class:`subpath.finetune.observer.Observer` that draws on stderr."""
+    """A :class:`subpath.finetune.callback.Callback` that draws on stderr."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)

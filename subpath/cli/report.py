@@ -134,7 +134,7 @@ def _subject(
     arguments: dict[str, Any],
     cut: options.Cut,
 ) -> Subject:
-    from ..maker import maker
+    from ..constructors import constructor
     from .run_directory import read_run, run_directory
     from .subject import Subject, subject_of
 
@@ -144,14 +144,14 @@ def _subject(
         raise CheckpointError(f"got --weights {weights}, which is not there")
     directory = run_directory(weights)
     if directory is None:
-        return Subject(model, maker(model, arguments), cut.arguments(), example)
+        return Subject(model, constructor(model, arguments), cut.arguments(), example)
     run = read_run(directory, model)
     if cut != options.Cut():
         raise PlanError(
             f"got --weights {weights} and options of the cut; expected the directory alone, "
             "which says how its network is cut"
         )
-    make = maker(model, {**run.arguments, **arguments})
+    make = constructor(model, {**run.arguments, **arguments})
     return Subject(model, make, {"plan": run.plan}, example or Example(run.input_size), run)
 
 

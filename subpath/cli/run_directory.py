@@ -11,7 +11,7 @@ from .. import checkpoint
 from ..checkpoint.format import to_json
 from ..choice import MeasuredTable
 from ..errors import CheckpointError
-from ..plan import Plan
+from ..planning import Plan
 
 SUMMARY = "summary.json"
 

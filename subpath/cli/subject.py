@@ -40,7 +40,7 @@ class Subject:
 
     def converted(self, network: nn.Module) -> tuple[AdaptiveModel, Inputs]:
         """A network that :attr:`make` made, converted, and the inputs that it was read with."""
-        from ..convert import convert
+        from ..conversion import convert
 
         inputs = self.example.inputs(network)
         return convert(network.eval(), inputs, **self.how), inputs
@@ -54,7 +54,7 @@ def subject_of(target: str, example: Example, arguments: Mapping[str, Any], cut:
         PlanError: there are options of the cut for a directory.
     """
     from ..checkpoint import read_description
-    from ..maker import maker
+    from ..constructors import constructor
     from .run_directory import read_run
 
     if not Path(target).is_dir():
@@ -63,7 +63,7 @@ def subject_of(target: str, example: Example, arguments: Mapping[str, Any], cut:
                 f"got {target}, which is no directory; expected a model's name, "
                 "package.module:callable, or a directory that `subpath finetune` wrote"
             )
-        return Subject(target, maker(target, arguments), cut.arguments(), example)
+        return Subject(target, constructor(target, arguments), cut.arguments(), example)
     made = read_description(Path(target)).architecture
     if made is None or not made.is_timm:  # no module is imported because a file names it
         raise CheckpointError(
@@ -77,5 +77,5 @@ def subject_of(target: str, example: Example, arguments: Mapping[str, Any], cut:
             "its network is cut"
         )
     run = read_run(Path(target), made.name)
-    make = maker(made.name, {**run.arguments, **arguments})
+    make = constructor(made.name, {**run.arguments, **arguments})
     return Subject(made.name, make, {"plan": run.plan}, example or Example(run.input_size), run)

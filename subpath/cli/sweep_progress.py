@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..sweep.observer import Observer
-from ..sweep.process import Task
+from ..sweep.callback import Callback
 from ..sweep.record import Record
+from ..sweep.worker_process import Task
 from .sweep_summary import STYLES, troubles, verdict
 
 
-def watcher() -> Observer:
-    """The observer that suits where stderr goes."""
+def watcher() -> Callback:
+    """The callback that suits where stderr goes."""
     console = Console(stderr=True, highlight=False)
     return LiveView(console) if console.is_terminal else Lines()
 

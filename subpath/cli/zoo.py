@@ -120,7 +120,7 @@ def zoo(
                     parity=parity,
                     workers=workers,
                     limits=Limits(seconds, int(memory * 2**30)),
-                    observer=watcher(),
+                    callback=watcher(),
                 )
         if table is not None:
             write_page(table, known.records)

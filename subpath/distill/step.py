@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,28 +11,45 @@ import torch
 from torch import Tensor
 
 from ..errors import SubpathError
-from ..plan import StagePlan
+from ..planning import StagePlan
 from ..skip import SkipConfig
 from .losses import feature_loss
 from .outputs import Outputs, detached, outputs_of
 
 Criterion = Callable[[Any, Any], Tensor]
+Passing = Callable[..., tuple[Any, tuple[Tensor, ...]]]
 
 
-class Student(Protocol):
-    """What a step asks of a model; :class:`subpath.AdaptiveModel` has it."""
+class OnePass(Protocol):
+    """What a single pass asks of a model."""
 
     @property
     def stages(self) -> Sequence[StagePlan]:
         """The stages that can be skipped."""
 
     @property
-    def forward_features_of_stages(self) -> Callable[..., tuple[Any, tuple[Tensor, ...]]]:
+    def forward_features_of_stages(self) -> Passing:
         """Gives, for inputs and ``skip=``, a config's output and the outputs of its stages."""
 
     @property
     def original_frozen(self) -> bool:
         """Whether the super-net learns nothing and so needs no gradient."""
+
+
+class Student(OnePass, Protocol):
+    """What a step asks of a model; :class:`subpath.AdaptiveModel` has it."""
+
+    @property
+    def sharing(self) -> Callable[[], AbstractContextManager[Passing]]:
+        """Gives what runs several passes over one batch; see ``AdaptiveModel.sharing``."""
+
+
+class _Sharing:
+    """A student whose passes share what they have in common."""
+
+    def __init__(self, student: Student, passing: Passing) -> None:
+        self.stages, self.original_frozen = student.stages, student.original_frozen
+        self.forward_features_of_stages = passing
 
 
 @dataclass(frozen=True)
@@ -177,24 +195,26 @@ def two_pass_step(
     super_net = SkipConfig.super_net(len(model.stages))
     base_net = SkipConfig.base_net(len(model.stages))
 
-    y_super, h_super, task = task_pass(
-        model, inputs, targets, criterion, weight * alpha, super_net, backward, what
-    )
-    learned = task.new_zeros(3)
-    for skip in (base_net, *further):
-        losses = distillation_pass(
-            model,
-            inputs,
-            y_super,
-            h_super,
-            weight * (1 - alpha),
-            skip,
-            what,
-            backward,
-            targets,
-            criterion,
+    with model.sharing() as passing:
+        student = _Sharing(model, passing)
+        y_super, h_super, task = task_pass(
+            student, inputs, targets, criterion, weight * alpha, super_net, backward, what
         )
-        learned = learned + torch.stack(losses)
+        learned = task.new_zeros(3)
+        for skip in (base_net, *further):
+            losses = distillation_pass(
+                student,
+                inputs,
+                y_super,
+                h_super,
+                weight * (1 - alpha),
+                skip,
+                what,
+                backward,
+                targets,
+                criterion,
+            )
+            learned = learned + torch.stack(losses)
     y, h, own = learned
     total = (1 - alpha) * what.total(y, h, own)
     if not model.original_frozen:
@@ -203,7 +223,7 @@ def two_pass_step(
 
 
 def task_pass(
-    model: Student,
+    model: OnePass,
     inputs: Any,
     targets: Any,
     criterion: Criterion | None,
@@ -232,7 +252,7 @@ def task_pass(
 
 
 def distillation_pass(
-    model: Student,
+    model: OnePass,
     inputs: Any,
     y_super: Any,
     h_super: tuple[Tensor, ...],
@@ -296,7 +316,7 @@ def distillation_losses(
     return logits, features
 
 
-def run(model: Student, inputs: Any, skip: str) -> tuple[Any, tuple[Tensor, ...]]:
+def run(model: OnePass, inputs: Any, skip: str) -> tuple[Any, tuple[Tensor, ...]]:
     """The output and the stage outputs of one config."""
     if isinstance(inputs, Mapping):
         return model.forward_features_of_stages(**inputs, skip=skip)

@@ -1,7 +1,7 @@
 """From choices to branches: in the ONNX graph, what a letter leaves out is not computed.
 
 The graph that comes in computes both sides of each choice. The one that goes out has an ``If`` for
-each stretch of the network that a letter decides about. A branch holds the whole stretch as
+each segment of the network that a letter decides about. A branch holds the whole segment as
 straight-line code, with the norms of its letter; the weights belong to the outer graph, so each is
 stored once. A runtime fuses in a branch what it fuses in the file of one config: an ``If`` for each
 norm and each sub-path by itself would cut convolutions from their norms and activations.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from .stretches import Letters, check_choices, find_stretches, letter_of, needs
+from .conditional_segments import Letters, check_choices, find_segments, letter_of, needs
 
 Taken = Mapping[int, bool]
 """The letters that are known in a branch: stage, and whether it is skipped."""
@@ -34,29 +34,29 @@ def branch(graph: ir.Graph, letters: Sequence[ir.Value]) -> None:
     check_choices(graph, stages)
     needed = needs(graph, stages)
     graph.remove([node for node in graph if node not in needed], safe=True)
-    for stretch in find_stretches(list(graph), needed, stages):
-        own = set(stretch.nodes)
+    for segment in find_segments(list(graph), needed, stages):
+        own = set(segment.nodes)
         leaving = [
             value
-            for node in stretch.nodes
+            for node in segment.nodes
             for value in node.outputs
             if value.is_graph_output() or any(use.node not in own for use in value.uses())
         ]
-        branches = _Branches(stretch.nodes, leaving, letters, stages)
-        decide = branches.decide(sorted(stretch.letters), {})
-        graph.insert_after(stretch.last, decide)
+        branches = _Branches(segment.nodes, leaving, letters, stages)
+        decide = branches.decide(sorted(segment.letters), {})
+        graph.insert_after(segment.last, decide)
         for old, new in zip(leaving, decide.outputs, strict=True):
             new.name, old.name = old.name, f"{old.name}/before"
             old.replace_all_uses_with(new, replace_graph_outputs=True)
-        graph.remove(stretch.nodes, safe=True)
+        graph.remove(segment.nodes, safe=True)
 
 
 @dataclass(frozen=True)
 class _Branches:
-    """Writes one stretch for each value of its letters.
+    """Writes one segment for each value of its letters.
 
     Attributes:
-        nodes: of the stretch.
+        nodes: of the segment.
         leaving: the values that are read elsewhere.
         letters: the scalars, in the order of the stages.
         stages: the stage of each.
@@ -84,7 +84,7 @@ class _Branches:
         return ir.Graph([], node.outputs, nodes=[node], name=node.name)
 
     def _straight(self, taken: Taken) -> ir.Graph:
-        """The stretch when all its letters are known."""
+        """The segment when all its letters are known."""
         stands_for: dict[ir.Value | None, ir.Value | None] = {}
         for node in self.nodes:
             letter = letter_of(node, self.stages)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..adaptive.choices import choosing_graph
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.runtime_graph import choosing_graph
 from ..adaptive.subnet import straight_module
 from ..checkpoint.files import write_atomically
 from ..errors import ExportError

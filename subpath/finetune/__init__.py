@@ -1,14 +1,14 @@
 """Fine-tuning from a recipe: model, data, the training loops, and a run from start to end."""
 
 from .diagnosis import diagnose
-from .directory import output_directory
 from .evaluation import evaluate
 from .processes import end_processes
-from .read import check_recipe, read_recipe, write_recipe
 from .recipe import Recipe
+from .recipe_file import check_recipe, read_recipe, write_recipe
 from .results import ConfigResult, Summary
 from .resume import has_checkpoint
 from .run import finetune
+from .run_directory import output_directory
 
 __all__ = [
     "ConfigResult",

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..distill import Classes, Outputs
+from .config_runner import Read, call, in_single
 from .phase import PhaseSection
 from .processes import Processes
 from .recipe import TeacherSection
-from .student import Read, call, in_single
 
 Mix = Callable[[Any, Any], tuple[Any, Any]]
 Criterion = Callable[[Any, Any], Tensor]

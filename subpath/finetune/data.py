@@ -1,4 +1,4 @@
-"""Training data and held-back data: opened, split, and the form that the network takes."""
+"""Training data and validation data: opened, split, and the form that the network takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..errors import DataError
-from . import arrays
+from . import array_datasets
 from .recipe import DataSection
 
 Images = Dataset[tuple[Any, int]]
@@ -22,16 +22,16 @@ Images = Dataset[tuple[Any, int]]
 
 @dataclass(frozen=True)
 class Split:
-    """Images to learn from and images held back, with nothing in common.
+    """Training images and validation images, with nothing in common.
 
     Attributes:
         train: the training images.
-        held_back: the images that only evaluation sees.
+        validation: the images to measure accuracy on.
         num_classes: how many classes the labels tell apart.
     """
 
     train: Images
-    held_back: Images
+    validation: Images
     num_classes: int
 
 
@@ -64,23 +64,25 @@ def open_data(section: DataSection, seed: int) -> Split:
         seed: of the split, where the data set has none of its own.
 
     Raises:
-        DataError: the data is not there, has no held-back part, or the held-back part has other
+        DataError: the data is not there, has no validation part, or the validation part has other
             classes.
     """
     if section.name == "digits":
-        split = _hold_back(arrays.digits(), section.held_back or 0.2, seed)
+        split = _split_off(array_datasets.digits(), section.validation_share or 0.2, seed)
         return Split(*split, section.num_classes or 10)
     if section.name == "fashion_mnist":
-        train, others = arrays.fashion_mnist(section.root, section.download)
-        if section.held_back is not None:
-            return Split(*_hold_back(train, section.held_back, seed), 10)
+        train, others = array_datasets.fashion_mnist(section.root, section.download)
+        if section.validation_share is not None:
+            return Split(*_split_off(train, section.validation_share, seed), 10)
         return Split(train, others, 10)
     images = _open(section, section.train_split)
-    if section.held_back is not None:
-        return Split(*_hold_back(images, section.held_back, seed), _num_classes(section, images))
-    held_back = _open(section, section.held_back_split)
-    _check_apart(section, images, held_back)
-    return Split(images, held_back, _num_classes(section, images))
+    if section.validation_share is not None:
+        return Split(
+            *_split_off(images, section.validation_share, seed), _num_classes(section, images)
+        )
+    validation = _open(section, section.validation_split)
+    _check_apart(section, images, validation)
+    return Split(images, validation, _num_classes(section, images))
 
 
 def image_format(section: DataSection, model: nn.Module) -> ImageFormat:
@@ -135,21 +137,21 @@ def _open(section: DataSection, split: str) -> Images:
     return dataset
 
 
-def _check_apart(section: DataSection, train: Images, held_back: Images) -> None:
-    """Refuse a held-back split that timm quietly took from the training images."""
-    common = set(_files(train)) & set(_files(held_back))
+def _check_apart(section: DataSection, train: Images, validation: Images) -> None:
+    """Refuse a validation split that timm quietly took from the training images."""
+    common = set(_files(train)) & set(_files(validation))
     if common:
         raise DataError(
             f"got {len(common)} images that are in both {section.train_split!r} and "
-            f"{section.held_back_split!r} of {section.root}; expected two sub-folders of these "
-            "names. Set data.train_split and data.held_back_split, or data.held_back: 0.2 to hold "
-            "back a share of one folder"
+            f"{section.validation_split!r} of {section.root}; expected two sub-folders of these "
+            "names. Set data.train_split and data.validation_split, or let "
+            "data.validation_share: 0.2 split one folder"
         )
-    classes, others = _classes(train), _classes(held_back)
+    classes, others = _classes(train), _classes(validation)
     if classes is not None and others is not None and classes != others:
         raise DataError(
             f"got {len(classes)} classes in {section.train_split!r} and {len(others)} in "
-            f"{section.held_back_split!r}; expected the same. In only one of them: "
+            f"{section.validation_split!r}; expected the same. In only one of them: "
             f"{', '.join(sorted(set(classes) ^ set(others))[:6]) or 'none, but in another order'}"
         )
 
@@ -176,29 +178,30 @@ def _num_classes(section: DataSection, train: Images) -> int:
     return len(classes)
 
 
-def _hold_back(dataset: Images, share: float, seed: int) -> tuple[_Part, _Part]:
+def _split_off(dataset: Images, share: float, seed: int) -> tuple[_Part, _Part]:
     """Two parts of a data set; each class gives about ``share`` of its images to the second."""
     labels = np.asarray(_labels(dataset))
     random = np.random.default_rng(seed)
-    kept, held_back = [], []
+    kept, validation = [], []
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         count = round(share * len(members))
-        held_back.extend(members[:count].tolist())
+        validation.extend(members[:count].tolist())
         kept.extend(members[count:].tolist())
-    if not kept or not held_back:
+    if not kept or not validation:
         raise DataError(
             f"got {len(labels)} images in {len(np.unique(labels))} classes, of which "
-            f"data.held_back={share} leaves none on one side; expected more images or another share"
+            f"data.validation_share={share} leaves none on one side; expected more images or "
+            "another share"
         )
-    return _Part(dataset, sorted(kept)), _Part(dataset, sorted(held_back))
+    return _Part(dataset, sorted(kept)), _Part(dataset, sorted(validation))
 
 
 def _labels(dataset: Images) -> Sequence[int]:
     if not hasattr(dataset, "targets"):
         raise DataError(
-            f"got data.held_back for a {type(dataset).__name__}, whose labels cannot be read "
-            "without decoding every image; expected data.held_back_split, a split of the data set"
+            f"got data.validation_share for a {type(dataset).__name__}, whose labels cannot be "
+            "read without decoding every image; expected data.validation_split, a split of the data"
         )
     return [int(label) for label in dataset.targets]
 

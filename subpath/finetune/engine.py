@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from ..distill import Outputs, two_pass_step
 from ..distill.step import task_loss
 from ..skip import SkipConfig, skip_configs
+from .callback import Callback
+from .config_runner import ConfigRunner, Read, call, in_single
 from .criterion import Criterion, Mix, with_teacher
 from .loader import SeededBatches, to_device
-from .observer import Observer
+from .loss_meter import EpochLosses, LossMeter
 from .recipe import DistillSection
 from .seeds import Use, seed_of, set_seeds
-from .student import Read, Student, call, in_single
-from .tally import EpochLosses, Tally
-from .updates import Updates
+from .weight_updates import WeightUpdater
 
 # On an accelerator, losses are looked at every so many updates: looking waits for the device.
 LOOK_EVERY = 50
@@ -43,7 +43,7 @@ class Training:
         mix: what is done to a batch as a whole.
         learn: adds the gradients of a batch, ``learn(inputs, targets, weight, seed)``, and gives
             back its losses.
-        updates: what changes the weights.
+        updater: what changes the weights.
         accumulate: batches for one update.
         seeds: of the run and the phase.
         memory_format: of pictures.
@@ -53,27 +53,27 @@ class Training:
     batches: SeededBatches
     mix: Mix
     learn: Learn
-    updates: Updates
+    updater: WeightUpdater
     accumulate: int
     seeds: tuple[int, ...]
     memory_format: torch.memory_format = torch.contiguous_format
 
     @property
     def updates_per_epoch(self) -> int:
-        """Updates in an epoch; batches left over are not used."""
+        """WeightUpdater in an epoch; batches left over are not used."""
         return len(self.batches) // self.accumulate
 
     def place(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
         """A batch on the device."""
-        device = self.updates.processes.device
+        device = self.updater.processes.device
         return to_device(inputs, device, self.memory_format), to_device(targets, device)
 
 
 def train_epoch(
     training: Training,
     epoch: int,
-    tally: Tally,
-    observer: Observer,
+    meter: LossMeter,
+    callback: Callback,
     save: Callable[[], None] | None = None,
     save_every: int | None = None,
 ) -> EpochLosses:
@@ -82,39 +82,39 @@ def train_epoch(
     Args:
         training: the phase.
         epoch: its number, from 0.
-        tally: what has been seen of the epoch; it says where to go on.
-        observer: gets told about every update.
+        meter: what has been seen of the epoch; it says where to go on.
+        callback: gets told about every update.
         save: writes a checkpoint.
         save_every: after how many updates.
 
     Raises:
         RunError: a loss is not finite.
     """
-    updates, processes = training.updates, training.updates.processes
+    updater, processes = training.updater, training.updater.processes
     look_every = 1 if processes.device.type == "cpu" and processes.count == 1 else LOOK_EVERY
-    updates.train_mode()
-    if tally.batches == 0:
-        tally.rate = updates.learning_rate
-    batches = training.batches.epoch(epoch, start=tally.batches)
-    first = tally.batches // training.accumulate
+    updater.train_mode()
+    if meter.batches == 0:
+        meter.rate = updater.learning_rate
+    batches = training.batches.epoch(epoch, start=meter.batches)
+    first = meter.batches // training.accumulate
     for number in range(first + 1, training.updates_per_epoch + 1):
-        updates.optimiser.zero_grad()
+        updater.optimiser.zero_grad()
         for _ in range(training.accumulate):
             inputs, targets = training.place(*next(batches))
-            place = (*training.seeds, epoch, tally.batches)
+            place = (*training.seeds, epoch, meter.batches)
             set_seeds(seed_of(Use.STEP, *place, processes.rank))
             inputs, targets = training.mix(inputs, targets)
             config_seed = seed_of(Use.CONFIG, *place)  # the same on all processes
             losses = training.learn(inputs, targets, 1 / training.accumulate, config_seed)
-            tally.add(losses, size_of(inputs))
-        observer.batch(losses["loss"], updates.learning_rate)
-        updates.step()
+            meter.add(losses, size_of(inputs))
+        callback.batch(losses["loss"], updater.learning_rate)
+        updater.step()
         saving = save is not None and save_every is not None and number % save_every == 0
         if saving or number % look_every == 0 or number == training.updates_per_epoch:
-            tally.check(processes, training.name, epoch)
+            meter.check(processes, training.name, epoch)
         if saving and save is not None and number < training.updates_per_epoch:
             save()
-    return tally.means(processes)
+    return meter.means(processes)
 
 
 def size_of(inputs: Any) -> int:
@@ -125,23 +125,23 @@ def size_of(inputs: Any) -> int:
 
 
 def task_learner(
-    network: nn.Module, updates: Updates, criterion: Criterion, read: Read = in_single
+    network: nn.Module, updater: WeightUpdater, criterion: Criterion, read: Read = in_single
 ) -> Learn:
     """The plain step that trains the original network; ``read`` prepares its output."""
 
     def learn(inputs: Any, targets: Any, weight: float, seed: int) -> dict[str, Tensor]:
-        with updates.processes.autocast():
+        with updater.processes.autocast():
             output = call(network, inputs)
         loss = task_loss(read(output), targets, criterion)
-        updates.processes.backward(weight * loss)
+        updater.processes.backward(weight * loss)
         return {"loss": loss.detach(), "task": loss.detach()}
 
     return learn
 
 
 def distillation_learner(
-    student: Student,
-    updates: Updates,
+    student: ConfigRunner,
+    updater: WeightUpdater,
     criterion: Criterion,
     section: DistillSection,
     teacher: Callable[[Any], Any] | None = None,
@@ -166,7 +166,7 @@ def distillation_learner(
             further=random_config(len(student.stages), seed) if section.random_pass else (),
             outputs=outputs,
             weight=weight * section.whole,
-            backward=updates.processes.backward,
+            backward=updater.processes.backward,
         )
         return {
             "loss": losses.total,

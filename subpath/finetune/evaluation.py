@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
-from ..calibrate import calibrate
+from ..calibration import calibrate
 from ..measure import count_macs, useful_configs
 from ..skip import SkipConfig
-from .directory import RECIPE
+from .callback import Callback, NoCallback
+from .context import RunContext, threads
 from .loader import Batches
-from .measuring import metrics_of
-from .observer import Observer, Silent
+from .metrics import metrics_of
 from .processes import start_processes
-from .read import read_recipe
+from .recipe_file import read_recipe
 from .results import ConfigResult, Summary
-from .scene import Scene, threads
+from .run_directory import RECIPE
 from .tasks import open_task
 
 
@@ -30,9 +30,9 @@ def evaluate(
     *,
     calibrate_batches: int = 0,
     model: nn.Module | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
 ) -> Summary:
-    """Evaluate a run on its held-back data.
+    """Evaluate a run on its validation data.
 
     Args:
         directory: of the run.
@@ -41,7 +41,7 @@ def evaluate(
             its own, from so many batches of training images (see :func:`subpath.calibrate`).
         model: a fresh original; needed where the recipe names a callable, as no code is imported
             because a directory says so.
-        observer: gets told about the progress.
+        callback: is told about the progress.
 
     Raises:
         CheckpointError, RecipeError, DataError: the directory holds no complete run, or the data
@@ -56,53 +56,58 @@ def evaluate(
     task = task.fitted(adaptive)
     processes = start_processes(recipe.device, recipe.precision)
     made = task.architecture(recipe)
-    scene = Scene(recipe, folder, processes, task, made, observer or Silent())
+    context = RunContext(recipe, folder, processes, task, made, callback or NoCallback())
     with threads(recipe.threads):
-        return summarise(adaptive.to(processes.device), skips, scene, calibrate_batches)
+        return summarise(adaptive.to(processes.device), skips, context, calibrate_batches)
 
 
 def summarise(
-    model: AdaptiveModel, skips: Sequence[str] | None, scene: Scene, calibrate_batches: int = 0
+    model: AdaptiveModel,
+    skips: Sequence[str] | None,
+    context: RunContext,
+    calibrate_batches: int = 0,
 ) -> Summary:
     """Metrics and GMACs of some configs; by default all, or the useful ones of many."""
     stages = len(model.stages)
     chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
     between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
-    calibrated = _calibrated(model, between, scene, calibrate_batches) if calibrate_batches else {}
-    held_back = scene.held_back
-    together = scene.recipe.finetune.batch_size * scene.processes.count
-    scene.observer.begin("evaluate", 1, len(held_back), together, 0)
+    calibrated = (
+        _calibrated(model, between, context, calibrate_batches) if calibrate_batches else {}
+    )
+    validation = context.validation
+    together = context.recipe.finetune.batch_size * context.processes.count
+    context.callback.begin("evaluate", 1, len(validation), together, 0)
     try:
         metrics = metrics_of(
             model,
-            held_back,
-            scene.processes,
+            validation,
+            context.processes,
             chosen,
-            scene.task.measure,
-            scene.observer,
+            context.task.measure,
+            context.callback,
             calibrated,
-            scene.task.read,
+            context.task.read,
         )
     finally:
-        scene.observer.end()
-    counts = count_macs(model, scene.task.example(1), skips=chosen)
+        context.callback.end()
+    counts = count_macs(model, context.task.example(1), skips=chosen)
     results = tuple(ConfigResult(skip, metrics[skip], counts[skip].gmacs) for skip in chosen)
-    return Summary(scene.recipe.model.name, results)
+    return Summary(context.recipe.model.name, results)
 
 
 def _calibrated(
-    model: AdaptiveModel, skips: Sequence[str], scene: Scene, batches: int
+    model: AdaptiveModel, skips: Sequence[str], context: RunContext, batches: int
 ) -> dict[str, nn.Module]:
-    recipe, batch_size = scene.recipe, scene.recipe.finetune.batch_size
-    still = scene.task.still_batches(batch_size, batches, recipe.seed, scene.place)
-    scene.observer.begin("calibrate", len(skips), len(still), batch_size, 0)
+    recipe, batch_size = context.recipe, context.recipe.finetune.batch_size
+    still = context.task.unaugmented_batches(batch_size, batches, recipe.seed, context.place)
+    context.callback.begin("calibrate", len(skips), len(still), batch_size, 0)
     try:
-        return {skip: calibrate(model, _watched(still, scene.observer), skip) for skip in skips}
+        return {skip: calibrate(model, _watched(still, context.callback), skip) for skip in skips}
     finally:
-        scene.observer.end()
+        context.callback.end()
 
 
-def _watched(batches: Batches, observer: Observer) -> Iterator[tuple[Tensor, Tensor]]:
+def _watched(batches: Batches, callback: Callback) -> Iterator[tuple[Tensor, Tensor]]:
     for batch in batches:
         yield batch
-        observer.batch(None, None)
+        callback.batch(None, None)

@@ -131,13 +131,13 @@ class TrainingBatches(SeededBatches):
         super().__init__(images, batch_size, seeds, place, repeats=augment.repeats)
 
 
-def held_back_batches(
+def validation_batches(
     images: Images,
     form: ImageFormat,
     batch_size: int,
     place: Place = Place(),
 ) -> Batches:
-    """This process's share of the held-back images, in order, not augmented.
+    """This process's share of the validation images, in order, not augmented.
 
     Every image is in the share of one process; the shares may differ by one image.
     """
@@ -153,7 +153,7 @@ def in_order(
     return _loader(data, place, sampler=share, batch_size=batch_size, collate_fn=collate)
 
 
-def still_batches(
+def unaugmented_batches(
     images: Images,
     form: ImageFormat,
     batch_size: int,

@@ -11,8 +11,8 @@ from torch import nn
 
 from .. import zoo
 from ..checkpoint import Architecture, check_keys, read_weights
+from ..constructors import constructor
 from ..errors import RecipeError
-from ..maker import maker
 from .recipe import Recipe, TeacherSection
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -85,7 +85,7 @@ def _make(made: Architecture, weights: str, key: str, whole: bool) -> nn.Module:
             )
         downloaded: nn.Module = pretrained
         return downloaded
-    network = maker(made.name, made.arguments)()
+    network = constructor(made.name, made.arguments)()
     if weights != "scratch":
         _load_local(network, weights, whole)
     return network

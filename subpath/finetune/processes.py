@@ -50,19 +50,19 @@ class Processes:
         """Backpropagate; with fp16, a scaled loss."""
         self.accelerator.backward(loss)
 
-    def same_everywhere(self, model: nn.Module) -> None:
+    def broadcast(self, model: nn.Module) -> None:
         """Give every process the first one's parameters and buffers."""
         if self.count > 1:
             for tensor in [*model.parameters(), *model.buffers()]:
                 torch.distributed.broadcast(tensor.detach(), 0)
 
-    def total(self, numbers: Tensor) -> Tensor:
+    def sum(self, numbers: Tensor) -> Tensor:
         """The sum over the processes."""
         if self.count > 1:
             torch.distributed.all_reduce(numbers)
         return numbers
 
-    def lowest(self, numbers: Tensor) -> Tensor:
+    def minimum(self, numbers: Tensor) -> Tensor:
         """The smallest over the processes, element by element."""
         if self.count > 1:
             torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MIN)

@@ -54,14 +54,27 @@ class ConvertSection(Section):
     skippable: Any = None
     blocks: Names | None = None
     twin_norms: Literal["mandatory", "all", "none"] = "mandatory"
+    low_rank: Annotated[int, Field(ge=0)] = 0
+    max_macs: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """With ``skippable: auto``: multiply-adds of the base-net at most, as a share of the whole.
+    Those blocks are skipped that hurt least for what they save, measured on training data."""
 
     @field_validator("skippable")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         entries = value if isinstance(value, list) else [value]
-        if value is not None and not all(type(n) in (int, float) and n >= 0 for n in entries):
-            raise ValueError("expected a number (blocks, or a share below 1.0) or a list of them")
+        numbers = all(type(n) in (int, float) and n >= 0 for n in entries)
+        if not numbers and value not in (None, "all", "auto"):
+            raise ValueError(
+                "expected a number (blocks, or a share below 1.0), a list of them, all or auto"
+            )
         return value
+
+    @model_validator(mode="after")
+    def _budget(self) -> ConvertSection:
+        if (self.skippable == "auto") != (self.max_macs is not None):
+            raise ValueError("expected skippable: auto and max_macs together")
+        return self
 
 
 class FitSection(Section):
@@ -114,10 +127,10 @@ class DataSection(Section):
     """Where the data is. ``digits`` needs none; ``fashion_mnist`` is looked for where the Debian
     package dataset-fashion-mnist puts it."""
     train_split: str = "train"
-    held_back_split: str = "validation"
-    held_back: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Hold back this share of the training split, stratified by class, instead of using
-    ``held_back_split``. ``digits`` has one split and holds back 0.2 by default."""
+    validation_split: str = "validation"
+    validation_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Set this share of the training split aside, stratified by class, instead of using
+    ``validation_split``. ``digits`` has one split, of which 0.2 is taken by default."""
     download: bool = False
     num_classes: Annotated[int, Field(gt=1)] | None = None
     """Default: asked from the data set."""
@@ -219,11 +232,11 @@ class Recipe(Section):
     """With several processes: batch statistics over all of them (CUDA only). Else each process
     normalises its own batch, and running statistics are averaged after each epoch."""
     save_every: Positive | None = None
-    """Updates between two checkpoints for ``--resume``; one at the end of each epoch in any
+    """WeightUpdater between two checkpoints for ``--resume``; one at the end of each epoch in any
     case."""
     keep_best: bool = False
-    """Also keep, under ``best``, the epoch with the best mean held-back accuracy of super-net and
-    base-net. Chosen by the held-back data, its accuracy there is a little too good."""
+    """Also keep, under ``best``, the epoch with the best mean validation accuracy of super-net and
+    base-net. Chosen by the validation data, its accuracy there is a little too good."""
     model: ModelSection
     convert: ConvertSection = ConvertSection()
     data: DataSection = DataSection()

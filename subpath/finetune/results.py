@@ -12,7 +12,7 @@ from ..skip import SkipConfig
 
 @dataclass(frozen=True)
 class ConfigResult:
-    """One skip config on held-back data.
+    """One skip config on validation data.
 
     Attributes:
         skip: the config.

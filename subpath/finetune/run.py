@@ -15,8 +15,21 @@ from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
+from .block_choice import check_budget, with_chosen_blocks
+from .callback import Callback, NoCallback
+from .config_runner import ConfigRunner
+from .context import RunContext, converted, fitted, make_phase, make_training, threads
 from .criterion import make_teacher
-from .directory import (
+from .engine import distillation_learner, task_learner
+from .evaluation import summarise
+from .metrics import measured, metrics_of
+from .network import make_network, teacher_network
+from .phase import PhaseSection
+from .processes import start_processes
+from .recipe import Recipe
+from .results import Summary
+from .resume import read_checkpoint, remove_checkpoints
+from .run_directory import (
     ADAPTER,
     BEST,
     RECIPE,
@@ -28,21 +41,9 @@ from .directory import (
     prepare,
     shorten_log,
 )
-from .engine import distillation_learner, task_learner
-from .evaluation import summarise
-from .measuring import measured, metrics_of
-from .network import make_network, teacher_network
-from .observer import Observer, Silent
-from .phase import PhaseSection
-from .processes import start_processes
-from .recipe import Recipe
-from .results import Summary
-from .resume import read_checkpoint, remove_checkpoints
-from .scene import Scene, converted, fitted, make_phase, make_training, threads
 from .seeds import set_seeds
-from .student import Student
 from .tasks import open_task
-from .training import PHASES, Goodness, Keeper, Metrics, run_phase
+from .training import PHASES, Checkpointer, Goodness, Metrics, run_phase
 
 
 def finetune(
@@ -51,11 +52,11 @@ def finetune(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
 ) -> Summary:
     """Run a recipe: train the original if it says so, convert, fine-tune, evaluate.
 
-    The last epoch's weights are kept: choosing the best epoch on held-back data would make that
+    The last epoch's weights are kept: choosing the best epoch on validation data would make that
     data part of the training. Sets the global random seeds of Python, NumPy and torch. Started by
     ``accelerate launch`` or ``torchrun``, several processes share the work.
 
@@ -65,7 +66,7 @@ def finetune(
         overwrite: replace an earlier run in that directory.
         resume: go on with the run in that directory, or begin it. On a CPU, the weights at the
             end are those of an uninterrupted run, bit for bit.
-        observer: gets told about the progress.
+        callback: is told about the progress.
 
     Returns:
         Accuracy and GMACs of the skip configs, as in ``summary.json``.
@@ -82,7 +83,7 @@ def finetune(
     check_directory(folder)
     try:
         with threads(recipe.threads):
-            return _run(recipe, folder, overwrite, resume, observer or Silent())
+            return _run(recipe, folder, overwrite, resume, callback or NoCallback())
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -93,7 +94,7 @@ def finetune(
 
 
 def _run(
-    recipe: Recipe, folder: Path, overwrite: bool, resume: bool, observer: Observer
+    recipe: Recipe, folder: Path, overwrite: bool, resume: bool, callback: Callback
 ) -> Summary:
     """A run from start to end, step by step."""
     processes = start_processes(recipe.device, recipe.precision)
@@ -103,87 +104,94 @@ def _run(
         done = finished(folder)
         if done is not None:
             return done
-    keeper = Keeper(folder, recipe, read_checkpoint(folder) if resume else None)
+    checkpointer = Checkpointer(folder, recipe, read_checkpoint(folder) if resume else None)
     set_seeds(recipe.seed)  # of the first weights
     task = open_task(recipe)
     made = task.architecture(recipe)
     network = make_network(recipe, made)
-    observer = observer if processes.first else Silent()
-    scene = Scene(recipe, folder, processes, task.fitted(network), made, observer)
-    model = converted(network, scene)  # fails, if it must, before anything is done
+    callback = callback if processes.first else NoCallback()
+    context = RunContext(recipe, folder, processes, task.fitted(network), made, callback)
+    model = converted(network, context)  # fails, if it must, before anything is done
+    check_budget(model, context)
     if processes.first and resume:
-        shorten_log(folder, _epochs_done(keeper))
+        shorten_log(folder, _epochs_done(checkpointer))
     elif processes.first:
         prepare(folder, recipe, overwrite)
     processes.wait()
 
-    if recipe.train is not None and not keeper.is_past("train"):
-        network = _train(network.to(processes.device), recipe.train, scene, keeper)
-        model = converted(network, scene)
-    model = _finetune(fitted(model.to(processes.device), scene), scene, keeper)
+    if recipe.train is not None and not checkpointer.is_past("train"):
+        network = _train(network.to(processes.device), recipe.train, context, checkpointer)
+    context = with_chosen_blocks(network.to(processes.device), context, resume)
+    if recipe.train is not None or context.recipe is not recipe:
+        model = converted(network, context)
+    model = _finetune(fitted(model.to(processes.device), context), context, checkpointer)
 
-    summary = summarise(model, None, scene)
+    summary = summarise(model, None, context)
     model.measured = summary.table()
     if processes.first:
-        checkpoint.save(model, folder, made, scene.task.input_size)
+        checkpoint.save(model, folder, made, context.task.input_size)
         if recipe.finetune.original == "frozen":
-            checkpoint.save_adapter(model, folder / ADAPTER, made, scene.task.input_size)
+            checkpoint.save_adapter(model, folder / ADAPTER, made, context.task.input_size)
         text = json.dumps(summary.to_dict(), indent=2) + "\n"
         checkpoint.write_atomically(folder / SUMMARY, text)
         remove_checkpoints(folder)
     return summary
 
 
-def _train(network: nn.Module, phase: PhaseSection, scene: Scene, keeper: Keeper) -> nn.Module:
+def _train(
+    network: nn.Module, phase: PhaseSection, context: RunContext, checkpointer: Checkpointer
+) -> nn.Module:
     """Train the original network, before it is converted."""
-    batches, updates = make_phase(network, phase, scene, PHASES.index("train"))
-    compiled: Any = torch.compile(updates.model) if scene.recipe.compile else updates.model
-    task = scene.task
-    learn = task_learner(compiled, updates, task.criterion(phase), task.read)
-    training = make_training("train", phase, batches, learn, updates, scene)
+    batches, updater = make_phase(network, phase, context, PHASES.index("train"))
+    compiled: Any = torch.compile(updater.model) if context.recipe.compile else updater.model
+    task = context.task
+    learn = task_learner(compiled, updater, task.criterion(phase), task.read)
+    training = make_training("train", phase, batches, learn, updater, context)
 
     def evaluate() -> Metrics:
-        kept, processes = updates.kept, scene.processes
-        return {"original": measured(kept, scene.held_back, processes, task.measure, task.read)}
+        kept, processes = updater.kept, context.processes
+        return {"original": measured(kept, context.validation, processes, task.measure, task.read)}
 
-    run_phase(training, phase, evaluate, keeper, scene.observer)
-    network.load_state_dict(updates.kept.state_dict())
-    updates.thaw()
+    run_phase(training, phase, evaluate, checkpointer, context.callback)
+    network.load_state_dict(updater.kept.state_dict())
+    updater.unfreeze()
     return network
 
 
-def _finetune(model: AdaptiveModel, scene: Scene, keeper: Keeper) -> AdaptiveModel:
+def _finetune(
+    model: AdaptiveModel, context: RunContext, checkpointer: Checkpointer
+) -> AdaptiveModel:
     """Train super-net and base-net together."""
-    recipe, phase, stages = scene.recipe, scene.recipe.finetune, len(model.stages)
+    recipe, phase, stages = context.recipe, context.recipe.finetune, len(model.stages)
     _check_stages(recipe, stages)
     model.freeze_original(phase.original == "frozen")
-    batches, updates = make_phase(model, phase, scene, PHASES.index("finetune"))
-    working = updates.model
+    batches, updater = make_phase(model, phase, context, PHASES.index("finetune"))
+    working = updater.model
     assert isinstance(working, AdaptiveModel)
-    task, processes = scene.task, scene.processes
-    student = Student(working.train(), processes, recipe.compile, recipe.recompute, task.read)
+    task, processes = context.task, context.processes
+    student = ConfigRunner(working.train(), processes, recipe.compile, recipe.recompute, task.read)
     section, teacher = recipe.distill.teacher, None
     if section is not None:
-        teacher = make_teacher(teacher_network(section, scene.made), processes, task.read)
+        teacher = make_teacher(teacher_network(section, context.made), processes, task.read)
     criterion = task.criterion(phase)
-    learn = distillation_learner(student, updates, criterion, recipe.distill, teacher, task.outputs)
-    training = make_training("finetune", phase, batches, learn, updates, scene)
+    learn = distillation_learner(student, updater, criterion, recipe.distill, teacher, task.outputs)
+    training = make_training("finetune", phase, batches, learn, updater, context)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
 
-    kept = updates.kept
+    kept = updater.kept
     assert isinstance(kept, AdaptiveModel)
 
     def evaluate() -> Metrics:
-        held_back = scene.held_back
-        return metrics_of(kept, held_back, processes, ends, task.measure, read=task.read)
+        validation = context.validation
+        return metrics_of(kept, validation, processes, ends, task.measure, read=task.read)
 
     def save_best() -> None:
-        if scene.processes.first:
-            checkpoint.save(kept, scene.folder / BEST, scene.made, scene.task.input_size)
+        if context.processes.first:
+            checkpoint.save(kept, context.folder / BEST, context.made, context.task.input_size)
 
     better = save_best if recipe.keep_best else None
     goodness = Goodness(task.metric, task.rising)
-    run_phase(training, phase, evaluate, keeper, scene.observer, better, goodness)
+    run_phase(training, phase, evaluate, checkpointer, context.callback, better, goodness)
     model.load_state_dict(kept.state_dict())
     model.freeze_original(False)
     return model
@@ -198,11 +206,13 @@ def _check_stages(recipe: Recipe, stages: int) -> None:
         )
 
 
-def _epochs_done(keeper: Keeper) -> dict[str, int]:
-    if keeper.saved is None:
+def _epochs_done(checkpointer: Checkpointer) -> dict[str, int]:
+    if checkpointer.saved is None:
         return {}
-    done = {"train": keeper.recipe.train.epochs} if keeper.recipe.train is not None else {}
-    return {**done, str(keeper.saved["phase"]): int(keeper.saved["epoch"])}
+    done = (
+        {"train": checkpointer.recipe.train.epochs} if checkpointer.recipe.train is not None else {}
+    )
+    return {**done, str(checkpointer.saved["phase"]): int(checkpointer.saved["epoch"])}
 
 
 def _resolved(recipe: Recipe, folder: Path) -> Recipe:

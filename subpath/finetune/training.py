@@ -13,13 +13,13 @@ import torch
 
 from ..distill import average_statistics
 from ..errors import CheckpointError
-from .directory import append_to_log
+from .callback import Callback
 from .engine import Training, train_epoch
-from .observer import Observer
+from .loss_meter import LossMeter
 from .phase import PhaseSection
 from .recipe import Recipe
 from .resume import write_checkpoint
-from .tally import Tally
+from .run_directory import append_to_log
 
 PHASES = ("train", "finetune")
 
@@ -47,7 +47,7 @@ class Goodness:
 
 
 @dataclass
-class Keeper:
+class Checkpointer:
     """What writes and reads the state of the training.
 
     Attributes:
@@ -67,52 +67,52 @@ class Keeper:
                 "that this run wrote. Take it away, or begin anew with --overwrite"
             )
 
-    def save(self, training: Training, epoch: int, tally: Tally, best: float) -> None:
-        """Write where the training is: in ``epoch`` (from 0), with what ``tally`` has seen."""
-        updates = training.updates
-        average_statistics(updates.model)
-        if not updates.processes.first:
+    def save(self, training: Training, epoch: int, meter: LossMeter, best: float) -> None:
+        """Write where the training is: in ``epoch`` (from 0), with what ``meter`` has seen."""
+        updater = training.updater
+        average_statistics(updater.model)
+        if not updater.processes.first:
             return
-        scaler = updates.processes.accelerator.scaler
+        scaler = updater.processes.accelerator.scaler
         state = {
             "recipe": self._recipe(),
-            "processes": updates.processes.count,
+            "processes": updater.processes.count,
             "phase": training.name,
             "epoch": epoch,
-            "updates": updates.done,
-            "model": updates.model.state_dict(),
-            "optimiser": updates.optimiser.state_dict(),
-            "ema": updates.ema.module.state_dict() if updates.ema is not None else None,
+            "updates": updater.done,
+            "model": updater.model.state_dict(),
+            "optimiser": updater.optimiser.state_dict(),
+            "ema": updater.ema.module.state_dict() if updater.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "tally": tally.state(),
+            "meter": meter.state(),
             "best": best,
         }
-        write_checkpoint(self.folder, PHASES.index(training.name), updates.done, state)
+        write_checkpoint(self.folder, PHASES.index(training.name), updater.done, state)
 
     def is_past(self, phase: str) -> bool:
         """Whether the checkpoint is of a later phase."""
         return self.saved is not None and PHASES.index(self.saved["phase"]) > PHASES.index(phase)
 
-    def restore(self, training: Training, tally: Tally) -> tuple[int, float]:
+    def restore(self, training: Training, meter: LossMeter) -> tuple[int, float]:
         """Bring a fresh training to where the checkpoint is; its epoch, and the best so far."""
-        state, updates = self.saved, training.updates
+        state, updater = self.saved, training.updater
         if state is None or state["phase"] != training.name:
             return 0, -math.inf
-        if state["processes"] != updates.processes.count:
+        if state["processes"] != updater.processes.count:
             raise CheckpointError(
-                f"got {updates.processes.count} processes, and a checkpoint of "
+                f"got {updater.processes.count} processes, and a checkpoint of "
                 f"{state['processes']}; expected as many as the run began with"
             )
-        updates.model.load_state_dict(state["model"])
-        updates.optimiser.load_state_dict(state["optimiser"])
-        _as_before(updates.optimiser)
-        updates.done = state["updates"]
-        if updates.ema is not None:
-            updates.ema.module.load_state_dict(state["ema"])
-        scaler = updates.processes.accelerator.scaler
+        updater.model.load_state_dict(state["model"])
+        updater.optimiser.load_state_dict(state["optimiser"])
+        _as_before(updater.optimiser)
+        updater.done = state["updates"]
+        if updater.ema is not None:
+            updater.ema.module.load_state_dict(state["ema"])
+        scaler = updater.processes.accelerator.scaler
         if scaler is not None:
             scaler.load_state_dict(state["scaler"])
-        tally.load_state(state["tally"])
+        meter.load_state(state["meter"])
         return int(state["epoch"]), float(state["best"])
 
     def _recipe(self) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def run_phase(
     training: Training,
     phase: PhaseSection,
     evaluate: Callable[[], Metrics],
-    keeper: Keeper,
-    observer: Observer,
+    checkpointer: Checkpointer,
+    callback: Callback,
     better: Callable[[], None] | None = None,
     goodness: Goodness = Goodness(),
 ) -> None:
@@ -134,9 +134,9 @@ def run_phase(
     Args:
         training: the phase, at its start.
         phase: what the recipe says.
-        evaluate: metrics on held-back data.
-        keeper: writes and reads checkpoints.
-        observer: gets told about the progress.
+        evaluate: metrics on validation data.
+        checkpointer: writes and reads checkpoints.
+        callback: is told about the progress.
         better: called when an epoch is the best so far.
         goodness: tells whether it is.
 
@@ -144,30 +144,32 @@ def run_phase(
         RunError: a loss is not finite.
         CheckpointError: a checkpoint cannot be written, or does not fit.
     """
-    updates, processes = training.updates, training.updates.processes
-    tally = Tally(processes.device)
-    start, best = keeper.restore(training, tally)
+    updater, processes = training.updater, training.updater.processes
+    meter = LossMeter(processes.device)
+    start, best = checkpointer.restore(training, meter)
     per_epoch = training.updates_per_epoch
     together = phase.batch_size * phase.accumulate * processes.count
-    observer.begin(training.name, phase.epochs, per_epoch, together, updates.done)
+    callback.begin(training.name, phase.epochs, per_epoch, together, updater.done)
     try:
         for epoch in range(start, phase.epochs):
-            save = partial(keeper.save, training, epoch, tally, best)
-            losses = train_epoch(training, epoch, tally, observer, save, keeper.recipe.save_every)
-            average_statistics(updates.kept)
+            save = partial(checkpointer.save, training, epoch, meter, best)
+            losses = train_epoch(
+                training, epoch, meter, callback, save, checkpointer.recipe.save_every
+            )
+            average_statistics(updater.kept)
             metrics = evaluate()
             if processes.first:
-                record = {"phase": training.name, "epoch": epoch + 1, "lr": tally.rate}
+                record = {"phase": training.name, "epoch": epoch + 1, "lr": meter.rate}
                 record |= {**asdict(losses), **_by_name(metrics)}
-                append_to_log(keeper.folder, record)
-                observer.epoch(record)
+                append_to_log(checkpointer.folder, record)
+                callback.epoch(record)
             if better is not None and goodness.of(metrics) > best:
                 best = goodness.of(metrics)
                 better()
-            tally = Tally(processes.device)
-            keeper.save(training, epoch + 1, tally, best)
+            meter = LossMeter(processes.device)
+            checkpointer.save(training, epoch + 1, meter, best)
     finally:
-        observer.end()
+        callback.end()
 
 
 def _by_name(metrics: Metrics) -> dict[str, dict[str, float]]:

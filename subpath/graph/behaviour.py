@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 Probe = Callable[[torch.Tensor], Any]
+_CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d
 
 
 def is_normalisation(module: nn.Module) -> bool:
@@ -59,6 +60,48 @@ def _holds_only_normalisations(module: nn.Module) -> bool:
     if [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
         return is_normalisation(module)
     return all(_holds_only_normalisations(child) for child in module.children())
+
+
+def is_linear_in_weight(module: nn.Module) -> bool:
+    """Whether ``module`` is a linear layer or convolution whose output is linear in its weight.
+
+    So its output with ``weight + change`` is its output and that of ``change`` alone. Groups are
+    excluded, and so are layers that standardise their weight or compute it.
+    """
+    layer: Any = module
+    if not isinstance(module, (nn.Linear, *_CONVOLUTIONS)) or "forward" in vars(module):
+        return False
+    if getattr(layer, "groups", 1) != 1:
+        return False
+    weight = module._parameters.get("weight")
+    if weight is None or not weight.is_floating_point() or weight.ndim < 2:
+        return False
+    size, length = tuple(weight.shape[1:]), 8 * max(weight.shape[2:], default=1)
+    x = noise((1, size[0], *(length for _ in size[1:]))) if size[1:] else noise((1, *size))
+    one, other = noise((2, *size)), noise((3, *size))[1:]
+    try:
+        with torch.no_grad():
+            parts = [with_weight(module, nn.Parameter(w))(x) for w in (one, other)]
+            whole = with_weight(module, nn.Parameter(one + other))(x)
+    except Exception:  # a forward of its own that needs more than a weight
+        return False
+    return isinstance(whole, torch.Tensor) and torch.allclose(whole, sum(parts), atol=1e-3)
+
+
+def with_weight(module: nn.Module, weight: nn.Parameter) -> nn.Module:
+    """The same layer with another weight, without a bias and without hooks.
+
+    Args:
+        module: a linear layer or a convolution without groups; it is not changed.
+        weight: of the layer's dimensions but for the first, the outputs.
+    """
+    layer = copy.copy(module)
+    empty = vars(nn.Module()).items()
+    vars(layer).update({name: value for name, value in empty if "_hooks" in name})
+    vars(layer)["_parameters"] = {"weight": weight, "bias": None}
+    for name in {"out_features", "out_channels"} & vars(layer).keys():
+        vars(layer)[name] = len(weight)
+    return layer
 
 
 @dataclass(frozen=True)

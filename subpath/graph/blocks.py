@@ -16,11 +16,21 @@ from typing import TypeVar
 
 from torch import fx
 
-from .calls import Block, CallTree
-from .level import Level, around, block_level, enclosing, inside, is_at, parent, parts, pattern
-from .likeness import alike
+from .block_level import (
+    Level,
+    around,
+    block_level,
+    enclosing,
+    inside,
+    is_at,
+    parent,
+    parts,
+    pattern,
+)
+from .module_calls import Block, CallTree
 from .positions import is_mlp, mixes_then_widens
 from .residual import Unit
+from .similarity import alike
 from .trace import Call
 
 _Kind = TypeVar("_Kind")

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from .behaviour import is_normalisation, noise, real_copy
-from .calls import Block, CallTree
+from .module_calls import Block, CallTree
 
 
 def channel_dim(tree: CallTree, end: fx.Node, nodes: Iterable[fx.Node]) -> int:

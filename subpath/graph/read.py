@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from .behaviour import is_normalisation
-from .calls import CallTree
 from .inputs import Inputs
+from .module_calls import CallTree
 from .record import record
 from .residual import ResidualGraph
 from .trace import is_torch_layer, trace

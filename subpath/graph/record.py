@@ -26,7 +26,7 @@ from .facts import Fact, fact_of, flops
 from .inputs import Inputs
 from .signature import signature_of
 from .tensors import at, has_memory, leaves, storage_of, tensors_in
-from .trace import Call, Handed, TracedGraph
+from .trace import Call, CallValues, TracedGraph
 
 IsLeaf = Callable[[str, nn.Module], bool]
 _Forward = Callable[..., Any]
@@ -110,7 +110,7 @@ class _Recorder(TorchDispatchMode):
         self.graph = fx.Graph()
         self.calls: dict[fx.Node, tuple[Call, ...]] = {}
         self.facts: dict[fx.Node, Fact] = {}
-        self.handed: dict[Call, Handed] = {}
+        self.handed: dict[Call, CallValues] = {}
         self._is_leaf = is_leaf
         self._stack: list[Call] = []
         self._calls_made = 0
@@ -181,7 +181,7 @@ class _Recorder(TorchDispatchMode):
         result = run(call, forward, args, kwargs)
         tensors = {id(tensor): self.node_of(tensor) for tensor in tensors_in(result)}
         self._kept.append((args, kwargs, result))
-        self.handed[call] = Handed(tuple(given), result, tensors)
+        self.handed[call] = CallValues(tuple(given), result, tensors)
         return result
 
     def _run_opened(self, call: Call, forward: _Forward, args: Any, kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx
 
-from .calls import CallTree
+from .module_calls import CallTree
 from .residual import ResidualGraph, Unit
 from .stages import Stage
 

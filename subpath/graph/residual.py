@@ -20,7 +20,7 @@ import torch
 from torch import fx, nn
 
 from .behaviour import Traits, is_normalisation, same_function, traits
-from .movement import Movement, numbered
+from .layout_ops import LayoutOps, numbered
 from .trace import TracedGraph
 
 SOURCE = "input"
@@ -90,7 +90,7 @@ class ResidualGraph:
         self.traced = traced
         self.modules = dict(modules)
         self.order = {node: i for i, node in enumerate(traced.graph.nodes)}
-        self._movement = Movement(traced.facts, self.modules)
+        self._layout_ops = LayoutOps(traced.facts, self.modules)
         self._traits: dict[fx.Node, Traits] = {}
         self._norms: dict[object, bool] = {}
         self.units: dict[fx.Node, Unit] = {}
@@ -465,7 +465,7 @@ class ResidualGraph:
         return self._norms[node.target]
 
     def _moves(self, node: fx.Node) -> bool:
-        return not self._traits_of(node).pointwise and self._movement.is_one(node)
+        return not self._traits_of(node).pointwise and self._layout_ops.is_one(node)
 
     def _keeps_order(self, trail: _Trail, units: Mapping[fx.Node, Unit]) -> bool:
         """Whether the elements that are split and moved on the way are all back in place."""
@@ -476,7 +476,7 @@ class ResidualGraph:
         elements = {trail.start: numbers}
         for step in reversed(trail.steps):
             if step not in units and self._moves(step):
-                elements[step] = self._movement.apply(step, elements)
+                elements[step] = self._layout_ops.apply(step, elements)
             else:
                 sources = self._sources(step, units, activations=True)
                 assert sources is not None

@@ -11,9 +11,9 @@ from math import prod
 from torch import fx
 
 from . import positions
+from .block_level import parent
 from .blocks import find_blocks
-from .calls import Block, CallTree
-from .level import parent
+from .module_calls import Block, CallTree
 
 
 @dataclass(frozen=True)

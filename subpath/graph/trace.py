@@ -41,7 +41,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Handed:
+class CallValues:
     """What went in and out of one call in a concrete run.
 
     Attributes:
@@ -78,7 +78,7 @@ class TracedGraph:
     constants: Mapping[str, torch.Tensor]
     opaque: Mapping[str, str]
     by_size: bool
-    handed: Mapping[Call, Handed] = field(default_factory=dict)
+    handed: Mapping[Call, CallValues] = field(default_factory=dict)
 
     @property
     def opened(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..adaptive.gates import fold, patch_path
+from ..adaptive.gates import addition_path, fold, patch_path
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
@@ -120,15 +120,16 @@ def count_all_nodes(
     """
     gated, root = model._graphs[False], model._root
     total, by_node = count_nodes(root, gated.graph, inputs)
-    patches: dict[str, int] = {}
-    if gated.patches:
+    added: dict[str, int] = {}
+    if gated.patches or gated.additions:
         base = fold(gated, SkipConfig.base_net(len(model.stages)))
         counted = count_nodes(root, base, inputs)[1]
         paths = {patch_path(patch) for patch in gated.patches.values()}
-        patches = {str(n.target): counted[n.name] for n in base.nodes if str(n.target) in paths}
+        paths |= {addition_path(addition) for addition in gated.additions.values()}
+        added = {str(n.target): counted[n.name] for n in base.nodes if str(n.target) in paths}
 
     def macs_of(node: fx.Node) -> int:  # it has the name of the node that it is a copy of
-        return patches.get(str(node.target), by_node.get(node.name, 0))
+        return added.get(str(node.target), by_node.get(node.name, 0))
 
     return total, macs_of
 

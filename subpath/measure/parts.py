@@ -12,7 +12,7 @@ from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
 from ..graph.inputs import Inputs
 from ..graph.read import read_run
-from ..plan import Plan
+from ..planning import Plan
 from ..skip import SkipConfig
 from .macs import count_all_nodes, one_sample
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
-from ..convert import convert, plan
+from ..conversion import convert, plan
 from ..errors import MeasureError, PlanError
 from ..graph.copies import deep_copy, without_hooks
 from ..graph.inputs import Inputs, as_inputs, inputs_in
-from ..plan import HandBack, Plan, StageEnd, StagePlan
+from ..planning import HandBack, Plan, StageEnd, StagePlan
 from ..skip import SkipConfig
 
 

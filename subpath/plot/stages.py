@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..measure import InputShapes, Part, Parts, shapes_in_words
-from ..plan import Plan
+from ..planning import Plan
 from .style import INK, LINE, MANDATORY, PAPER, SKIPPABLE, SOFT, new_figure, settings
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from .configs import (
     report_document,
     report_view,
 )
+from .formatting import metric_value
 from .inspection import inspect_document, inspect_view
 from .page import page
 from .sensitivity import sensitivity_document, sensitivity_view
 from .stages import stages_document, stages_view
-from .words import metric_value
 
 __all__ = [
     "REMARK",

@@ -15,12 +15,12 @@ from rich.text import Text
 from ..choice import MeasuredConfig, MeasuredTable
 from ..measure import shapes_as_document
 from ..skip import SkipConfig
+from .formatting import bar, config_name, many, metric_title, millions, significant, title
 from .latency import BEATEN, beaten, latency_view, legend
-from .words import bar, config_name, many, metric_title, millions, significant, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes, LatencyTable
-    from ..plan import Plan
+    from ..planning import Plan
 
 REMARK = (
     "GMACs: 10^9 multiply-adds for one input, one multiply-add counted as one; "

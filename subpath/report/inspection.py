@@ -13,11 +13,11 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ..measure import shapes_as_document
-from .words import many, times, title
+from .formatting import many, times, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes
-    from ..plan import Plan, StagePlan
+    from ..planning import Plan, StagePlan
 
 
 def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, Any]:
@@ -38,6 +38,7 @@ def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, A
         ],
         "twin_norms": len(plan.twin_norms),
         "patches": [asdict(patch) for patch in plan.patches],
+        "additions": [asdict(addition) for addition in plan.additions],
         "run": plan.run,
         "why": plan.why,
         "opaque": [{"path": item.path, "reason": item.reason} for item in plan.opaque],

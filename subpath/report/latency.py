@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..choice import Cost, MeasuredTable
 from ..skip import SkipConfig
-from .words import config_name, many
+from .formatting import config_name, many
 
 if TYPE_CHECKING:
     from ..measure import ConfigLatency, LatencyTable

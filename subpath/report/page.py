@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from ..measure import shapes_in_words
 from .configs import REMARK, ConfigRow, known
+from .formatting import many, millions, percent, significant, times
 from .latency import BEATEN, beaten, check, legend, shown_ms, spread
-from .words import many, millions, percent, significant, times
 
 if TYPE_CHECKING:
     from ..choice import MeasuredTable
     from ..measure import InputShapes, LatencyTable, Parts
-    from ..plan import Plan
+    from ..planning import Plan
 
 # Nothing is loaded and nothing runs, whatever a name on the page may hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .words import many, percent
+from .formatting import many, percent
 
 if TYPE_CHECKING:
     from ..measure import Sensitivity

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..measure import shapes_as_document
-from .words import percent, times, title
+from .formatting import percent, times, title
 
 if TYPE_CHECKING:
     from ..measure import InputShapes, Part, Parts
-    from ..plan import Plan
+    from ..planning import Plan
 
 WIDTH = 24
 

@@ -19,48 +19,48 @@ from .. import measure, zoo
 from ..adaptive.model import AdaptiveModel
 from ..checkpoint import Architecture, load, save
 from ..errors import SubpathError
+from ..graph.equality import unequal
 from ..graph.inputs import Inputs
 from ..graph.nested import plain, tensors
 from ..graph.shapes import NoFastPath
-from ..plan import Plan
+from ..planning import Plan
 from ..skip import SkipConfig
-from .asking import OriginalRefusesError, Tell, original_runs, said, silent
-from .by_hand import without_blocks
-from .equality import step, tensors_of, unequal
+from .block_removal import without_blocks
+from .comparison import converted, each_tensor, example, planned, run, tensors_of, training_step
+from .errors import OnPhase, OriginalFailsError, no_report, one_line, original_runs
 from .record import Check
-from .running import converted, each_tensor, example, planned, run
 from .subject import Subject, make_original, make_subject
 
 NO_IMAGE = "its input is no image"
 MOST_CONFIGS = 64  # with more than six stages, not every one of the 2**S configs is run
 
 
-def compare(library: str, name: str, tell: Tell = silent) -> dict[str, Check]:
+def compare(library: str, name: str, on_phase: OnPhase = no_report) -> dict[str, Check]:
     """Ask every question of :data:`QUESTIONS` about one network.
 
     Args:
         library: a key of :data:`subpath.zoo.LIBRARIES`.
         name: a network that can be converted.
-        tell: is told what is being done.
+        on_phase: is told what is being done.
 
     Returns:
         The answers by the name of the question, after one about making the network, which says
         under which conditions the others were asked.
     """
     with same_every_time():
-        tell("making it with weights")
+        on_phase("making it with weights")
         try:
             subject = make_subject(zoo.library(library), name)
         except SubpathError as error:
-            return {MADE: Check(False, said(error))}
-        return {MADE: Check(True, subject.conditions), **ask(subject, QUESTIONS, tell)}
+            return {MADE: Check(False, one_line(error))}
+        return {MADE: Check(True, subject.conditions), **ask(subject, QUESTIONS, on_phase)}
 
 
-def ask(subject: Subject, titles: Iterable[str], tell: Tell) -> dict[str, Check]:
+def ask(subject: Subject, titles: Iterable[str], on_phase: OnPhase) -> dict[str, Check]:
     """The answers to some of :data:`QUESTIONS`."""
     answers = {}
     for title in titles:
-        tell(title)
+        on_phase(title)
         answers[title] = _answer(QUESTIONS[title], subject)
     return answers
 
@@ -68,10 +68,10 @@ def ask(subject: Subject, titles: Iterable[str], tell: Tell) -> dict[str, Check]
 def _answer(question: Callable[[Subject], str], subject: Subject) -> Check:
     try:
         difference = question(subject)
-    except OriginalRefusesError as error:
+    except OriginalFailsError as error:
         return Check(None, str(error))
     except Exception as error:  # the network's own code runs here
-        return Check(False, said(error))
+        return Check(False, one_line(error))
     return Check(not difference, difference)
 
 
@@ -110,18 +110,18 @@ def _another_batch(subject: Subject) -> str:
 
 def _another_resolution(subject: Subject) -> str:
     if subject.shape is None:
-        raise OriginalRefusesError(NO_IMAGE)
+        raise OriginalFailsError(NO_IMAGE)
     try:
         return _compare_outputs(subject.original, subject.adaptive, subject.larger(32))
-    except OriginalRefusesError:  # it may take multiples of its own size
+    except OriginalFailsError:  # it may take multiples of its own size
         larger = subject.larger(subject.shape[-1])
         return _compare_outputs(subject.original, subject.adaptive, larger)
 
 
 def _train_step(subject: Subject) -> str:
     with original_runs():
-        expected = step(subject.original, subject.example)
-    got = _without_twins(step(subject.adaptive, subject.example))
+        expected = training_step(subject.original, subject.example)
+    got = _without_twins(training_step(subject.adaptive, subject.example))
     tables = {n for n in got if n.startswith("buffer ")} - expected.keys()
     return unequal(expected, {n: value for n, value in got.items() if n not in tables})
 
@@ -137,7 +137,7 @@ def _every_config(subject: Subject) -> str:
             return f"{config} gives other shapes than the super-net"
         if config.skipped and not unequal(plain(whole), plain(part)):
             return f"{config} gives the same numbers as the super-net"
-        found = step(adaptive, subject.example, skip=config)
+        found = training_step(adaptive, subject.example, skip=config)
         if not any(name.startswith("gradient of") for name in found):
             return f"{config} gives no gradients"
         for name, value in found.items():
@@ -156,7 +156,7 @@ def _base_net_by_hand(subject: Subject) -> str:
             try:
                 expected = run(by_hand, subject.example)
             except Exception as error:  # a block may give back more than its input
-                differences.append(f"without them, the original does not run: {said(error)}")
+                differences.append(f"without them, the original does not run: {one_line(error)}")
             else:
                 differences.append(unequal(plain(expected), got))
     return "" if "" in differences else "; ".join(differences)
@@ -202,7 +202,7 @@ def _bfloat16(subject: Subject) -> str:
 
 def _channels_last(subject: Subject) -> str:
     if subject.shape is None or len(subject.shape) != 3:
-        raise OriginalRefusesError(NO_IMAGE)
+        raise OriginalFailsError(NO_IMAGE)
     original = copy.deepcopy(subject.original).to(memory_format=torch.channels_last)
     adaptive = copy.deepcopy(subject.adaptive).to(memory_format=torch.channels_last)
     images = each_tensor(subject.example, lambda t: t.contiguous(memory_format=torch.channels_last))
@@ -215,7 +215,7 @@ def _compare_outputs(original: nn.Module, adaptive: nn.Module, inputs: Inputs) -
             expected = run(original, inputs)
         for number in tensors_of(expected):
             if not torch.isfinite(number).all():
-                raise OriginalRefusesError("the original gives numbers that are not finite")
+                raise OriginalFailsError("the original gives numbers that are not finite")
         return unequal(plain(expected), plain(run(adaptive, inputs)))
 
 

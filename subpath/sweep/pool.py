@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..errors import SweepError
-from .process import Message, Process, Task
+from .worker_process import Message, Task, WorkerProcess
 
 COMMAND = (sys.executable, "-m", "subpath.sweep.worker")
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -82,7 +82,7 @@ class Pool:
         self._watcher = watcher
         self._command = command
         self._free = list(range(workers, 0, -1))
-        self._workers: dict[int, Process] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._news: SimpleQueue[Message] = SimpleQueue()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Done]:
@@ -113,12 +113,12 @@ class Pool:
         for number in list(self._workers):
             self._end(number)
 
-    def _busy(self) -> list[Process]:
+    def _busy(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers.values() if worker.task is not None]
 
     def _start(self) -> None:
         number = self._free.pop()
-        self._workers[number] = Process(number, self._command, self._news)
+        self._workers[number] = WorkerProcess(number, self._command, self._news)
 
     def _end(self, number: int) -> None:
         self._workers.pop(number).kill()
@@ -167,7 +167,7 @@ class Pool:
                 )
             self._end(worker.number)
 
-    def _trouble(self, worker: Process) -> str:
+    def _trouble(self, worker: WorkerProcess) -> str:
         if worker.ended:
             return worker.end() + worker.during
         if worker.task is None:

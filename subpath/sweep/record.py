@@ -1,9 +1,9 @@
-"""What is known of one network after it was examined; one line of JSON."""
+"""What is known of one network after it was examined, one line of JSON; and many side by side."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -140,3 +140,17 @@ class Record:
 def checks_from(data: Mapping[str, Any]) -> dict[str, Check]:
     """The checks whose plain form is ``data``."""
     return {name: Check(**check) for name, check in data.items()}
+
+
+def by_family(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """The records of each family, by the names of families."""
+    families: dict[str, list[Record]] = {}
+    for record in records:
+        families.setdefault(record.family, []).append(record)
+    return dict(sorted(families.items()))
+
+
+def smallest(records: Iterable[Record]) -> Record | None:
+    """The converted network with the fewest multiply-adds."""
+    converted = (record for record in records if record.outcome == "converted")
+    return min(converted, key=lambda record: record.gmacs_super or 0, default=None)

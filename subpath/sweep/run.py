@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from .. import zoo
 from ..errors import ModelError, SweepError
-from .families import by_family, smallest
-from .observer import Observer, Silent
+from .callback import Callback, NoCallback
 from .parity import MADE
 from .pool import COMMAND, Done, Limits, Pool
-from .record import Check, Record, checks_from
+from .record import Check, Record, by_family, checks_from, smallest
 from .results import Results
 from .structure import blank
 
@@ -86,7 +85,7 @@ def sweep(
     parity: bool = False,
     workers: int = 1,
     limits: Limits | None = None,
-    observer: Observer | None = None,
+    callback: Callback | None = None,
     command: Sequence[str] = COMMAND,
 ) -> list[Record]:
     """Examine networks in worker processes and write a record of each.
@@ -101,7 +100,7 @@ def sweep(
             converted (the one with the fewest multiply-adds).
         workers: how many processes.
         limits: for each network.
-        observer: is told what happens.
+        callback: is told what happens.
         command: starts a worker.
 
     Returns:
@@ -111,9 +110,9 @@ def sweep(
         SweepError: workers cannot be started, or the results cannot be written.
         ModelError: the library is not installed.
     """
-    observer = observer or Silent()
-    with Pool(workers, limits or Limits(), observer, command) as pool:
-        rounds = _Rounds(library, pool, results, observer)
+    callback = callback or NoCallback()
+    with Pool(workers, limits or Limits(), callback, command) as pool:
+        rounds = _Rounds(library, pool, results, callback)
         records = rounds.structure(names)
         if parity:
             chosen = (smallest(family) for family in by_family(records).values())
@@ -122,11 +121,11 @@ def sweep(
 
 
 class _Rounds:
-    def __init__(self, library: str, pool: Pool, results: Results, observer: Observer) -> None:
+    def __init__(self, library: str, pool: Pool, results: Results, callback: Callback) -> None:
         self._library = library
         self._pool = pool
         self._results = results
-        self._observer = observer
+        self._callback = callback
 
     def structure(self, names: Sequence[str]) -> list[Record]:
         """Examine each network without its numbers."""
@@ -152,15 +151,15 @@ class _Rounds:
     ) -> list[Record]:
         tasks = [{"kind": kind, "library": self._library, "name": name} for name in names]
         made = []
-        self._observer.begin(f"{self._library}, {kind}", len(known) + len(names), known)
+        self._callback.begin(f"{self._library}, {kind}", len(known) + len(names), known)
         try:
             for done in self._pool.run(tasks):
                 record = record_of(done)
                 self._results.append(record)
-                self._observer.done(done.worker, record)
+                self._callback.done(done.worker, record)
                 made.append(record)
         finally:
-            self._observer.end()
+            self._callback.end()
         return made
 
 

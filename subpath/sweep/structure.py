@@ -21,14 +21,14 @@ from .. import zoo
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
 from ..adaptive.model import AdaptiveModel
-from ..convert import convert
+from ..conversion import convert
 from ..errors import ModelError, NoResidualError, TraceError
 from ..graph.inputs import Inputs, in_order
 from ..graph.shapes import Quickly
-from ..plan import Plan
+from ..planning import Plan
 from ..skip import SkipConfig
-from .asking import OriginalRefusesError, Tell, original_runs, said, silent
-from .calls import Calls, first_difference, log_calls
+from .call_log import Calls, first_difference, log_calls
+from .errors import OnPhase, OriginalFailsError, no_report, one_line, original_runs
 from .parity import ALWAYS, ask, same_every_time
 from .record import Check, Record, StageDepth
 from .subject import make_original, make_subject, noise, smallest_input
@@ -54,13 +54,13 @@ class Pair:
         return not self.inputs[0].is_meta
 
 
-def examine(library: str, name: str, tell: Tell = silent) -> Record:
+def examine(library: str, name: str, on_phase: OnPhase = no_report) -> Record:
     """Convert one network and ask whether it is still the same.
 
     Args:
         library: a key of :data:`subpath.zoo.LIBRARIES`.
         name: the network.
-        tell: is told what is being done.
+        on_phase: is told what is being done.
 
     Returns:
         The record; whatever goes wrong is written there.
@@ -69,26 +69,26 @@ def examine(library: str, name: str, tell: Tell = silent) -> Record:
     record = blank(library, name)
     try:
         small = zoo.library(library).small
-        record = (_with_numbers if small else _without_numbers)(record, tell)
+        record = (_with_numbers if small else _without_numbers)(record, on_phase)
     except NoResidualError as error:
         record = replace(record, outcome="no-residual", reason=str(error))
     except Exception as error:  # other people's code in every shape
-        record = replace(record, outcome="failed", reason=said(error))
+        record = replace(record, outcome="failed", reason=one_line(error))
     return replace(record, seconds=round(time.perf_counter() - start, 2))
 
 
-def _without_numbers(record: Record, tell: Tell) -> Record:
-    pair = pair_of(record.library, record.name, tell)
+def _without_numbers(record: Record, on_phase: OnPhase) -> Record:
+    pair = pair_of(record.library, record.name, on_phase)
     record = _described(record, pair.adaptive, Inputs(pair.inputs))
-    return replace(record, checks=dict(_checks(record, pair, tell)))
+    return replace(record, checks=dict(_checks(record, pair, on_phase)))
 
 
-def _with_numbers(record: Record, tell: Tell) -> Record:
+def _with_numbers(record: Record, on_phase: OnPhase) -> Record:
     with same_every_time():
-        tell("converting")
+        on_phase("converting")
         subject = make_subject(zoo.library(record.library), record.name)
         record = _described(record, subject.adaptive, subject.example)
-        return replace(record, checks=ask(subject, ALWAYS, tell))
+        return replace(record, checks=ask(subject, ALWAYS, on_phase))
 
 
 def blank(library: str, name: str) -> Record:
@@ -103,23 +103,23 @@ def blank(library: str, name: str) -> Record:
     )
 
 
-def pair_of(library: str, name: str, tell: Tell) -> Pair:
+def pair_of(library: str, name: str, on_phase: OnPhase) -> Pair:
     """The network and what it is converted to, without data if it allows that.
 
     Raises:
         SubpathError: it cannot be made or converted.
     """
     try:
-        return _pair("meta", library, name, tell)
+        return _pair("meta", library, name, on_phase)
     except NoResidualError:
         raise
     except TraceError:  # it computes with values
-        return _pair("cpu", library, name, tell)
+        return _pair("cpu", library, name, on_phase)
 
 
-def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
+def _pair(device: str, library: str, name: str, on_phase: OnPhase) -> Pair:
     known = zoo.library(library)
-    tell("making")
+    on_phase("making")
     try:
         with torch.device(device), Quickly():
             model = known.make(name).eval()
@@ -129,7 +129,7 @@ def _pair(device: str, library: str, name: str, tell: Tell) -> Pair:
         inputs = known.inputs(name, model).args
     if device == "cpu":
         inputs = tuple(noise(tuple(x.shape)) for x in inputs)
-    tell("converting")
+    on_phase("converting")
     return _converted(model, inputs, device)
 
 
@@ -188,14 +188,14 @@ def _described(record: Record, adaptive: AdaptiveModel, inputs: Inputs) -> Recor
     )
 
 
-def _checks(record: Record, pair: Pair, tell: Tell) -> Iterator[tuple[str, Check]]:
+def _checks(record: Record, pair: Pair, on_phase: OnPhase) -> Iterator[tuple[str, Check]]:
     yield "each stage saves", _each_stage_saves(pair)
     yield "same keys", _same_keys(pair)
     for mode, training in (("eval", False), ("train", True)):
-        tell(f"running in {mode} mode")
+        on_phase(f"running in {mode} mode")
         try:
             same, base = _run(pair, training)
-        except OriginalRefusesError:  # it computes with values
+        except OriginalFailsError:  # it computes with values
             pair = pair if pair.has_data else _small_pair(record, pair.adaptive.plan)
             same, base = _run_or_say_why(pair, training)
         yield f"same calls, {mode}", same
@@ -224,7 +224,7 @@ def _same_keys(pair: Pair) -> Check:
 def _run_or_say_why(pair: Pair, training: bool) -> tuple[Check, Check]:
     try:
         return _run(pair, training)
-    except OriginalRefusesError as error:
+    except OriginalFailsError as error:
         refused = Check(None, str(error))
         return refused, refused
 
@@ -241,7 +241,7 @@ def _same_calls(pair: Pair, expected: Calls) -> Check:
     try:
         got = log_calls(pair.adaptive, pair.inputs, pair.tables)
     except Exception as error:  # it runs the network's own code
-        return Check(False, said(error))
+        return Check(False, one_line(error))
     difference = first_difference(expected, got)
     return Check(not difference, difference)
 
@@ -251,7 +251,7 @@ def _base_net_runs(pair: Pair, expected: str) -> Check:
         with Quickly():
             got = _form(pair.adaptive(*pair.inputs, skip=pair.base))
     except Exception as error:  # it runs the network's own code
-        return Check(False, said(error))
+        return Check(False, one_line(error))
     return Check(got == expected, "" if got == expected else f"gives {got}; expected {expected}")
 
 

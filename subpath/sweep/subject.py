@@ -14,8 +14,7 @@ from ..adaptive.model import AdaptiveModel
 from ..errors import ModelError
 from ..graph.inputs import Inputs
 from ..skip import SkipConfig
-from .equality import tensors_of
-from .running import converted, each_tensor, seed_all
+from .comparison import converted, each_tensor, seed_all, tensors_of
 
 SIZES = (64, 96, 128, 160, 192, 224, 256)
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from .. import zoo
 from ..checkpoint import write_atomically
 from ..errors import SweepError
-from .families import by_family, smallest
 from .parity import ALWAYS, MADE, QUESTIONS
-from .record import OUTCOMES, Check, Record
+from .record import OUTCOMES, Check, Record, by_family, smallest
 
 HEAD = """\
 # The zoo

@@ -17,12 +17,12 @@ from dataclasses import asdict
 from queue import SimpleQueue
 from typing import Any
 
-from .asking import Tell
+from .errors import OnPhase
 
 Task = Mapping[str, str]
 
 
-def serve(answer: Callable[[Task, Tell], Any]) -> None:
+def serve(answer: Callable[[Task, OnPhase], Any]) -> None:
     """Answer tasks until stdin ends; then end at once, whatever is being done.
 
     Args:
@@ -50,13 +50,13 @@ def _read(tasks: SimpleQueue[Task]) -> None:
     os._exit(0)  # whoever asked is gone
 
 
-def _answer(task: Task, tell: Tell) -> Any:
+def _answer(task: Task, on_phase: OnPhase) -> Any:
     from . import parity, structure
 
     if task["kind"] == "parity":
-        checks = parity.compare(task["library"], task["name"], tell)
+        checks = parity.compare(task["library"], task["name"], on_phase)
         return {name: asdict(check) for name, check in checks.items()}
-    return structure.examine(task["library"], task["name"], tell).to_dict()
+    return structure.examine(task["library"], task["name"], on_phase).to_dict()
 
 
 def main() -> None:

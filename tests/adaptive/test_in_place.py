@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 import subpath
 from obstacles import OBSTACLES, Block, Net, Obstacle, Parts, pre_norm, tokens, without
 from subpath.errors import MisreadError, SubpathError
+from subpath.graph.cost import cost_of
 from subpath.graph.equality import unequal
-from subpath.graph.work import work_of
 
 
 @pytest.fixture(params=OBSTACLES, ids=str)
@@ -437,7 +437,7 @@ def test_a_skipped_block_of_parts_costs_nothing_and_holds_no_weights(obstacle: O
     model, adaptive = in_place(obstacle)
     base = adaptive.skip_configs()[-1]
     by_hand = without(model, skipped(adaptive, base))
-    assert adaptive.work(base).total == work_of(lambda: by_hand(tokens())).total
+    assert adaptive.work(base).total == cost_of(lambda: by_hand(tokens())).total
 
     def weights(stages: nn.Module) -> int:
         used = ("norm1", "mixer", "mlp")  # a scale is no module's to give away

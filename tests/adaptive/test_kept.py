@@ -13,7 +13,7 @@ from obstacles import WIDTH, Block, tokens
 from subpath.errors import ConversionError, ModelError, SubpathError
 from subpath.graph.equality import unequal
 from subpath.graph.inputs import Inputs
-from subpath.sweep.equality import step
+from subpath.sweep.comparison import step
 from toys import randomise
 
 

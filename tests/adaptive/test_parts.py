@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import subpath
 from subpath.graph.equality import unequal
 from subpath.graph.inputs import Inputs
-from subpath.sweep.equality import step
+from subpath.sweep.comparison import step
 from toys import put, randomise
 
 

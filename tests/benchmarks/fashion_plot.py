@@ -2,7 +2,7 @@
 
     python tests/benchmarks/fashion_plot.py [--results docs/fashion.jsonl] [--out docs/fashion.svg]
 
-Held-back top-1 in percent, the mean over the seeds; configs between super-net and base-net with
+Validation top-1 in percent, the mean over the seeds; configs between super-net and base-net with
 statistics of their own (``subpath.calibrate``).
 """
 
@@ -34,7 +34,7 @@ def main() -> None:
         for axes, name in zip(figure.subplots(1, len(networks)), networks, strict=True):
             draw(axes, [record for record in records if record["network"] == name])
             axes.set_title(name)
-        figure.axes[0].set_ylabel("held-back top-1, %")
+        figure.axes[0].set_ylabel("validation top-1, %")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
         figure.savefig(options.out, metadata={"Date": None})

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from subpath.finetune.arrays import DEBIAN, read_idx
+from subpath.finetune.array_datasets import DEBIAN, read_idx
 
 NAMES = [
     "T-shirt",

@@ -37,7 +37,7 @@ from torch.nn import functional as F
 import subpath
 from subpath.distill import two_pass_step
 from subpath.finetune import check_recipe, finetune
-from subpath.finetune.observer import Silent
+from subpath.finetune.callback import NoCallback
 from subpath.measure.device import device_name
 from subpath.measure.timing import interleave
 
@@ -214,7 +214,7 @@ def _step(
     sgd.step()
 
 
-class Stop(Silent):
+class Stop(NoCallback):
     """Ends a run in its middle."""
 
     def __init__(self, updates: int) -> None:
@@ -244,7 +244,7 @@ def engine(run: Run) -> None:
                 "data": {
                     "name": "folder",
                     "root": str(folder / "images"),
-                    "held_back": 0.2,
+                    "validation_share": 0.2,
                     "input_size": [3, run.size, run.size],
                     "workers": 0 if run.quick else 8,
                 },
@@ -255,7 +255,7 @@ def engine(run: Run) -> None:
         finetune(recipe, folder / "whole")
         run.add("engine", "resnet18", "seconds", round(time.perf_counter() - start, 1))
         try:
-            finetune(recipe, folder / "stopped", observer=Stop(updates // 2))
+            finetune(recipe, folder / "stopped", callback=Stop(updates // 2))
         except KeyboardInterrupt:
             finetune(recipe, folder / "stopped", resume=True)
         one, other = (subpath.load(folder / name).state_dict() for name in ("whole", "stopped"))

@@ -5,7 +5,7 @@
         [--requests 20000] [--share 0.1] [--weights runs/fashion]
 
 The trained original is kept as it is; twins and patches are fitted and trained (``frozen`` of
-fashion.py). One half of the held-back images gives accuracies and thresholds, the other judges.
+fashion.py). One half of the validation images gives accuracies and thresholds, the other judges.
 
 *Deadlines*: requests for one image arrive by a Poisson process, and one worker serves them in
 order. Each has a deadline of so many times the super-net's time. The arrivals are simulated; the
@@ -88,20 +88,20 @@ def main() -> None:
 
 
 def trained(name: str, options: argparse.Namespace) -> tuple[subpath.AdaptiveModel, Images, Images]:
-    """The adaptive model, and the two halves of the held-back images."""
+    """The adaptive model, and the two halves of the validation images."""
     extra = ["--images", "12000", "--epochs", "16", "--weights", str(options.weights)]
     arguments = fashion.parser().parse_args(extra)
-    scene = fashion.scene_of(name, 0, "", arguments)
-    network = fashion.fresh(scene)
+    context = fashion.context_of(name, 0, "", arguments)
+    network = fashion.fresh(context)
     saved = torch.load(options.weights / f"{name}-0.pt", weights_only=True)
     network.load_state_dict(saved)
-    model = fashion.converted(network, scene)
-    fashion.fit_to(model, scene, patches=True)
+    model = fashion.converted(network, context)
+    fashion.fit_to(model, context, patches=True)
     epochs = arguments.epochs
     model = fashion.train_frozen(
-        model, fashion.with_labels(scene), epochs, options.share, arguments
+        model, fashion.with_labels(context), epochs, options.share, arguments
     ).eval()
-    images, targets = (torch.cat(part) for part in zip(*scene.held_back, strict=True))
+    images, targets = (torch.cat(part) for part in zip(*context.validation, strict=True))
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     half = len(images) // 2
     return model, *(Images(images[i], targets[i]) for i in (order[:half], order[half:]))

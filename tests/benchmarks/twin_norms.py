@@ -3,7 +3,7 @@
     python tests/benchmarks/twin_norms.py [--seeds 5] [--train-epochs 8] [--epochs 5] [--lr 0.05]
 
 For each seed and choice the same original is trained, converted and fine-tuned with the same
-recipe. Prints held-back accuracy of super-net and base-net, and of the
+recipe. Prints validation accuracy of super-net and base-net, and of the
 fourteen configs between them, which are never trained: their mean and the worst.
 """
 

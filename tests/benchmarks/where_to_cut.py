@@ -4,8 +4,8 @@
     python tests/benchmarks/where_to_cut.py [--networks vit mobilenet resnet] [--seeds 0 1 2]
 
 For each trained original of fashion.py: the default cut, and one with at most as many multiply-adds
-left whose blocks ``subpath.measure.sensitivity`` chose on 1,000 training images. Held-back top-1 of
-both base-nets in percent, skipped naively and after ``subpath.fit``.
+left whose blocks ``subpath.measure.sensitivity`` chose on 1,000 training images. Validation
+top-1 of both base-nets in percent, skipped naively and after ``subpath.fit``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import argparse
 from pathlib import Path
 
 import torch
-from fashion import SHORT_LR, fit_to, fresh, scene_of
+from fashion import SHORT_LR, context_of, fit_to, fresh
 from torch.nn import functional as F
 
 import subpath
 from subpath.errors import PlanError
-from subpath.finetune.accuracy import accuracies
-from subpath.finetune.scene import converted
+from subpath.finetune.context import converted
+from subpath.finetune.metrics import accuracies
 from subpath.measure import sensitivity
 
 
@@ -41,27 +41,27 @@ def main() -> None:
 
 def compare(name: str, seed: int, options: argparse.Namespace) -> None:
     """One network of one seed."""
-    scene = scene_of(name, seed, "", options)
-    network = fresh(scene)
+    context = context_of(name, seed, "", options)
+    network = fresh(context)
     path = options.weights / f"{name}-{seed}.pt"
     network.load_state_dict(torch.load(path, weights_only=True))
     network.eval()
-    example = scene.task.example(2)
-    batches = scene.task.still_batches(125, 8, seed, scene.place)
+    example = context.task.example(2)
+    batches = context.task.unaugmented_batches(125, 8, seed, context.place)
     found = sensitivity(network, batches, F.cross_entropy)
     refining = sum((block.first_order or 0) < 0 for block in found.blocks)
     print(f"{name} {seed}: {refining} of {len(found.blocks)} blocks refine", flush=True)
-    default = converted(network, scene)
+    default = converted(network, context)
     names = found.least_hurt(default.share_of_work("T" * len(default.stages)))
-    chosen = with_blocks(network, example, names, scene.recipe.convert.twin_norms)
+    chosen = with_blocks(network, example, names, context.recipe.convert.twin_norms)
     for what, model in (("last half", default), ("least hurt", chosen)):
         base = "T" * len(model.stages)
         skipped = sum(len(stage.skippable) for stage in model.stages)
         told = f"  {what}: {skipped} blocks skipped, {model.share_of_work(base):.1%} of the MACs"
         for fitted in (False, True):
             if fitted:
-                fit_to(model, scene, patches=True)
-            top1 = accuracies(model, scene.held_back, scene.processes, [base])[base]
+                fit_to(model, context, patches=True)
+            top1 = accuracies(model, context.validation, context.processes, [base])[base]
             told += f", {'fitted' if fitted else 'naive'} {top1:.2f}"
         print(told, flush=True)
 

@@ -1,4 +1,4 @@
-"""Files of networks with patches: each config's own, and the one that holds every config."""
+"""Files of networks with patches and additions: of one config, and of every config."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Token(nn.Module):
         return x + self.mix(self.norm(x)).tanh()
 
 
-def made(kind: str):
+def made(kind: str, low_rank: int = 0):
     if kind == "pictures":
         layers = [PostActivation(WIDTH, WIDTH) for _ in range(3)]
         x = torch.randn(2, 3, 8, 8)
         net = nn.Sequential(nn.Conv2d(3, WIDTH, 1), nn.ReLU(), *layers)
     else:
         net, x = nn.Sequential(*(Token() for _ in range(4))), torch.randn(2, 5, WIDTH)
-    model = subpath.convert(randomise(net).eval(), x)
+    model = subpath.convert(randomise(net).eval(), x, low_rank=low_rank)
     model.set_patches(replace(p, rank=2) for p in model.possible_patches())
     with torch.no_grad():
         for name, parameter in model.skip_aware_parameters():
-            if name.startswith("patches."):
+            if name.startswith(("patches.", "additions.")):
                 parameter.normal_(std=0.3)
     return model, x
 
@@ -47,7 +47,7 @@ def made(kind: str):
 def test_files(kind, skip, tmp_path):
     import onnxruntime
 
-    model, x = made(kind)
+    model, x = made(kind, low_rank=2)
     path = tmp_path / "patched.onnx"
     base = "T" * len(model.stages)
     to_onnx(model, path, base if skip == "base" else skip)

@@ -1,4 +1,4 @@
-"""Held-back data is held back, whatever the source."""
+"""Validation data is held back, whatever the source."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 from pictures import write_fashion_mnist, write_images
 from subpath import zoo
 from subpath.errors import DataError
-from subpath.finetune.arrays import DEBIAN, Pictures
+from subpath.finetune.array_datasets import DEBIAN, Pictures
 from subpath.finetune.data import image_format, open_data
-from subpath.finetune.loader import Place, TrainingBatches, held_back_batches
+from subpath.finetune.loader import Place, TrainingBatches, validation_batches
 from subpath.finetune.recipe import AugmentSection, DataSection
 
 
@@ -28,20 +28,20 @@ def plain(section, batch_size=10):
     network = zoo.create_model("resnet18", num_classes=2)
     split = open_data(section, seed=0)
     form = image_format(section, network)
-    return split, everything(held_back_batches(split.held_back, form, batch_size))
+    return split, everything(validation_batches(split.validation, form, batch_size))
 
 
 def test_digits_are_split_by_class_with_nothing_in_common():
     split = open_data(DataSection(), seed=3)
     digits = load_digits()
-    assert len(split.train) + len(split.held_back) == len(digits.target) == 1797
+    assert len(split.train) + len(split.validation) == len(digits.target) == 1797
     assert split.num_classes == 10
     parts = [
         [(np.asarray(image), label) for image, label in (part[i] for i in range(len(part)))]
-        for part in (split.train, split.held_back)
+        for part in (split.train, split.validation)
     ]
-    held_back = np.bincount([label for _, label in parts[1]])
-    np.testing.assert_allclose(held_back, 0.2 * np.bincount(digits.target), atol=0.5)
+    validation = np.bincount([label for _, label in parts[1]])
+    np.testing.assert_allclose(validation, 0.2 * np.bincount(digits.target), atol=0.5)
     # The same images as scikit-learn's, each once (a few are exact duplicates there too).
     pixels = sorted(image.tobytes() + bytes([label]) for part in parts for image, label in part)
     expected = (digits.images * (255 / 16)).round().astype(np.uint8)
@@ -53,11 +53,11 @@ def test_digits_are_split_by_class_with_nothing_in_common():
 
 def test_the_split_depends_on_the_seed_alone():
     labels = [
-        [part.held_back[i][1] for i in range(50)]
+        [part.validation[i][1] for i in range(50)]
         for part in (open_data(DataSection(), seed) for seed in (0, 0, 1))
     ]
     images = [
-        np.asarray(open_data(DataSection(), seed).held_back[0][0]).tobytes() for seed in (0, 0, 1)
+        np.asarray(open_data(DataSection(), seed).validation[0][0]).tobytes() for seed in (0, 0, 1)
     ]
     assert labels[0] == labels[1]
     assert images[0] == images[1]
@@ -67,7 +67,7 @@ def test_the_split_depends_on_the_seed_alone():
 def test_a_folder_with_two_splits(images):
     section = DataSection(name="folder", root=str(images), input_size=(3, 32, 32), crop=1.0)
     split, (x, y) = plain(section)
-    assert (len(split.train), len(split.held_back), split.num_classes) == (36, 15, 3)
+    assert (len(split.train), len(split.validation), split.num_classes) == (36, 15, 3)
     assert x.shape == (15, 3, 32, 32)
     assert torch.bincount(y).tolist() == [5, 5, 5]
     brightness = [x[y == label].mean() for label in range(3)]
@@ -78,13 +78,13 @@ def test_a_folder_without_splits_is_not_evaluated_on_its_training_images(images)
     one = str(images / "train")
     with pytest.raises(DataError, match="36 images that are in both"):
         open_data(DataSection(name="folder", root=one), seed=0)
-    split = open_data(DataSection(name="folder", root=one, held_back=0.25), seed=0)
-    assert (len(split.train), len(split.held_back)) == (27, 9)
-    labels = [split.held_back[i][1] for i in range(9)]
+    split = open_data(DataSection(name="folder", root=one, validation_share=0.25), seed=0)
+    assert (len(split.train), len(split.validation)) == (27, 9)
+    labels = [split.validation[i][1] for i in range(9)]
     assert np.bincount(labels).tolist() == [3, 3, 3]
 
 
-def test_held_back_classes_must_be_those_of_training(images, tmp_path):
+def test_validation_classes_must_be_those_of_training(images, tmp_path):
     shutil.copytree(images / "train", tmp_path / "train")
     write_images(tmp_path / "validation", 2, seed=2, classes=("light", "striped"))
     with pytest.raises(DataError, match="only one of them: dark"):
@@ -98,7 +98,7 @@ def test_torchvision_sets_in_grey_and_in_colour(tmp_path):
             name="torch/fashion_mnist", root=str(tmp_path), input_size=(channels, 32, 32)
         )
         split, (x, y) = plain(section)
-        assert (len(split.train), len(split.held_back), split.num_classes) == (20, 8, 10)
+        assert (len(split.train), len(split.validation), split.num_classes) == (20, 8, 10)
         assert x.shape == (8, channels, 32, 32)
         assert y.tolist() == list(range(8))
 
@@ -112,14 +112,14 @@ def test_fashion_mnist_is_read_from_its_four_files(tmp_path, place, packed):
             path.unlink()
     section = DataSection(name="fashion_mnist", root=str(tmp_path / "all"))
     split = open_data(section, seed=0)
-    for part, name in ((split.train, "train"), (split.held_back, "t10k")):
+    for part, name in ((split.train, "train"), (split.validation, "t10k")):
         assert len(part) == len(images[name])
         for number in (0, 7):
             image, label = part[number]
             assert label == number
             assert np.array_equal(np.asarray(image), images[name][number])
-    held_back = open_data(section.model_copy(update={"held_back": 0.5}), seed=0)
-    assert (len(held_back.train), len(held_back.held_back)) == (10, 10)
+    validation = open_data(section.model_copy(update={"validation_share": 0.5}), seed=0)
+    assert (len(validation.train), len(validation.validation)) == (10, 10)
 
 
 def test_damaged_and_missing_fashion_mnist(tmp_path):
@@ -136,7 +136,7 @@ def test_damaged_and_missing_fashion_mnist(tmp_path):
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="the Debian package is not installed")
 def test_the_debian_package_is_found():
     split = open_data(DataSection(name="fashion_mnist"), seed=0)
-    assert (len(split.train), len(split.held_back)) == (60000, 10000)
+    assert (len(split.train), len(split.validation)) == (60000, 10000)
     assert np.bincount(split.train.targets).tolist() == [6000] * 10
 
 
@@ -208,11 +208,11 @@ def test_processes_share_the_batches_of_one():
     assert len(one) == len(parts[0]) == len(parts[1]) == 6
     for joined, first, second in zip(one, *parts, strict=True):
         assert sorted(joined) == sorted(first + second)
-    held_back = [
-        flat(held_back_batches(numbered(11), form, 4, Place(rank, 3))) for rank in range(3)
+    validation = [
+        flat(validation_batches(numbered(11), form, 4, Place(rank, 3))) for rank in range(3)
     ]
-    assert sorted(map(len, held_back)) == [3, 4, 4]
-    assert sorted(chain(*held_back)) == list(range(11))
+    assert sorted(map(len, validation)) == [3, 4, 4]
+    assert sorted(chain(*validation)) == list(range(11))
 
 
 def test_repeated_augmentation_shows_an_image_to_neighbours():
@@ -233,14 +233,14 @@ def test_training_may_have_another_size():
     form = image_format(section, zoo.create_model("resnet18"))
     x, _ = next(TrainingBatches(split.train, form, AugmentSection(), 4, (0,)).epoch(0))
     assert x.shape == (4, 1, 12, 8)
-    x, _ = next(iter(held_back_batches(split.held_back, form, 4)))
+    x, _ = next(iter(validation_batches(split.validation, form, 4)))
     assert x.shape == (4, 1, 16, 16)
 
 
 def test_normalisation_is_the_one_asked_for():
     section = DataSection(input_size=(1, 8, 8), mean=(0.25,), std=(0.5,), crop=1.0)
     split, (x, _) = plain(section, batch_size=400)
-    part = split.held_back
+    part = split.validation
     expected = part._dataset._pixels[part._indices]
     np.testing.assert_allclose(x[:, 0].numpy(), (expected / 255 - 0.25) / 0.5, atol=1e-5)
 

@@ -11,7 +11,7 @@ from subpath import zoo
 from subpath.checkpoint import read_weights
 from subpath.errors import CheckpointError, RecipeError
 from subpath.finetune import check_recipe, finetune
-from subpath.finetune.observer import Silent
+from subpath.finetune.callback import NoCallback
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(frozen, tmp_path):
     class Stop(Exception):
         pass
 
-    class Stopping(Silent):
+    class Stopping(NoCallback):
         def epoch(self, record):
             if record["phase"] == "finetune":
                 raise Stop
 
     finetune(check_recipe(frozen), tmp_path / "whole")
     with pytest.raises(Stop):
-        finetune(check_recipe(frozen), tmp_path / "cut", observer=Stopping())
+        finetune(check_recipe(frozen), tmp_path / "cut", callback=Stopping())
     finetune(check_recipe(frozen), tmp_path / "cut", resume=True)
     whole, cut = (subpath.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)

@@ -41,7 +41,7 @@ def recipe(texts) -> dict:
         "name": "words",
         "device": "cpu",
         "model": {"name": "small_networks:Talker"},
-        "data": {"name": "files", "root": str(texts), "held_back": 0.2, "length": LENGTH},
+        "data": {"name": "files", "root": str(texts), "validation_share": 0.2, "length": LENGTH},
         "finetune": {
             "epochs": 4,
             "batch_size": 10,
@@ -64,10 +64,10 @@ def log(folder):
     return [json.loads(line) for line in (folder / "run" / "log.jsonl").read_text().splitlines()]
 
 
-def pieces_by_hand(texts, held_back):
+def pieces_by_hand(texts, validation):
     """The files of a part, in order of name, cut into eights."""
     order = np.random.default_rng(0).permutation(10)
-    files = sorted(order[:2]) if held_back else sorted(order[2:])
+    files = sorted(order[:2]) if validation else sorted(order[2:])
     text = "\n".join((texts / f"{n}.txt").read_text() for n in files).encode()
     return torch.tensor(list(text[: len(text) // LENGTH * LENGTH])).view(-1, LENGTH)
 
@@ -75,10 +75,10 @@ def pieces_by_hand(texts, held_back):
 def test_a_run_tells_the_perplexity_of_every_config(recipe, texts, tmp_path):
     summary = finetune(check_recipe(recipe), tmp_path / "run")
     model = subpath.load(tmp_path / "run", model=Talker(256), example_input=EXAMPLE)
-    held_back = pieces_by_hand(texts, held_back=True)
+    validation = pieces_by_hand(texts, validation=True)
     assert [config.skip for config in summary.configs] == [str(s) for s in model.skip_configs()]
     for config in summary.configs:
-        expected = perplexity(model, held_back, skip=config.skip)
+        expected = perplexity(model, validation, skip=config.skip)
         assert config.metrics["perplexity"] == pytest.approx(expected, rel=1e-5)
         assert config.top1 is None
     written = json.loads((tmp_path / "run" / "summary.json").read_text())["skip"]
@@ -90,7 +90,7 @@ def test_a_run_tells_the_perplexity_of_every_config(recipe, texts, tmp_path):
 
 
 def test_an_update_is_the_step_by_hand(recipe, texts, tmp_path):
-    pieces = pieces_by_hand(texts, held_back=False)
+    pieces = pieces_by_hand(texts, validation=False)
     plain = {"name": "momentum", "momentum": 0.0, "lr": 0.1}
     recipe["finetune"] |= {"epochs": 1, "batch_size": len(pieces), "optimiser": plain}
     recipe["distill"] = {"alpha": 0.25, "temperature": 2.0}
@@ -126,8 +126,8 @@ def test_the_best_epoch_is_that_of_the_lowest_perplexity(recipe, tmp_path):
     lines = log(tmp_path)
     means = [sum(line["perplexity"].values()) / 2 for line in lines]
     best = subpath.load(tmp_path / "run" / "best", model=Talker(256), example_input=EXAMPLE)
-    held_back = pieces_by_hand(tmp_path / "texts", held_back=True)
-    found = [perplexity(best, held_back, skip=skip) for skip in ("FF", "TT")]
+    validation = pieces_by_hand(tmp_path / "texts", validation=True)
+    found = [perplexity(best, validation, skip=skip) for skip in ("FF", "TT")]
     assert sum(found) / 2 == pytest.approx(min(means), rel=1e-4)
     assert max(means) > 2 * min(means)
 
@@ -143,9 +143,9 @@ def test_python_s_docstrings_are_found_without_being_told_where():
     found = list(docstrings())
     assert len(found) > 300
     assert any(text.startswith("textwrap:\nText wrapping and filling.") for text in found)
-    train, held_back, tokens = open_text(TextSection(), seed=0)
+    train, validation, tokens = open_text(TextSection(), seed=0)
     assert tokens == 256
-    assert len(train) > 5 * len(held_back) > 100
+    assert len(train) > 5 * len(validation) > 100
     ids, targets = train[3]
     assert ids.shape == (128,)
     assert torch.equal(ids, targets)
@@ -197,7 +197,7 @@ def test_a_model_of_transformers_learns_from_a_recipe(recipe, texts, tmp_path):
     summary = finetune(check_recipe(recipe), tmp_path / "run")
     config = transformers.LlamaConfig(vocab_size=256, **arguments)
     model = subpath.load(tmp_path / "run", model=transformers.LlamaForCausalLM(config))
-    held_back = pieces_by_hand(texts, held_back=True)
+    validation = pieces_by_hand(texts, validation=True)
     for found in summary.configs:
-        expected = perplexity(model, held_back, skip=found.skip)
+        expected = perplexity(model, validation, skip=found.skip)
         assert found.metrics["perplexity"] == pytest.approx(expected, rel=1e-4)

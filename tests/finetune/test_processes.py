@@ -21,12 +21,12 @@ from small_networks import Talker
 from subpath.distill import two_pass_step
 from subpath.errors import RecipeError
 from subpath.finetune import evaluate
-from subpath.finetune.accuracy import accuracies
+from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
+from subpath.finetune.loss_meter import LossMeter
+from subpath.finetune.metrics import accuracies
 from subpath.finetune.network import in_sync
-from subpath.finetune.observer import Silent
 from subpath.finetune.processes import start_processes
-from subpath.finetune.tally import Tally
 from two_processes import made, settings
 
 TESTS = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ def shared(tmp_path_factory, images) -> Path:
         "device": "cpu",
         "threads": 1,
         "model": {"name": "small_networks:Talker"},
-        "data": {"name": "files", "root": str(out / "texts"), "held_back": 0.3, "length": 8},
+        "data": {"name": "files", "root": str(out / "texts"), "validation_share": 0.3, "length": 8},
         "finetune": {"epochs": 1, "batch_size": 6},
     }
     paths = []
@@ -80,7 +80,7 @@ def test_without_batch_statistics_two_processes_are_one_with_the_joined_batch(sh
     before = copy.deepcopy(model.state_dict())
     phase, distill = settings(name)
     losses = train_epoch(
-        training_of(model, phase, data, distill), 0, Tally(torch.device("cpu")), Silent()
+        training_of(model, phase, data, distill), 0, LossMeter(torch.device("cpu")), NoCallback()
     )
     got = load_file(shared / f"{name}.safetensors")
     for key, value in model.state_dict().items():

@@ -15,7 +15,7 @@ from pictures import write_fashion_mnist
 from subpath.finetune import evaluation, finetune, read_recipe
 from subpath.finetune.network import architecture, make_network
 from subpath.finetune.processes import start_processes
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 PUBLISHED = sorted(path.stem for path in FOLDER.glob("imagenet-*.yaml"))
@@ -65,11 +65,11 @@ def rates(phase, per_epoch):
     """The learning rate of every update, as the engine sets it."""
     processes = start_processes("cpu")
     model = timm.create_model("resnet18", channels=[8, 8, 8, 8])
-    updates = make_updates(model, phase.model_copy(update={"ema": None}), per_epoch, processes)
+    updater = make_updater(model, phase.model_copy(update={"ema": None}), per_epoch, processes)
     found = []
     for number in range(phase.epochs * per_epoch):
-        found.append(updates.learning_rate)
-        updates.schedule.step_update(number + 1)
+        found.append(updater.learning_rate)
+        updater.schedule.step_update(number + 1)
     return np.array(found)
 
 
@@ -145,17 +145,17 @@ def test_the_other_settings_are_the_published_ones(name):
     network = timm.create_model(recipe.model.name, **recipe.model.arguments)
     example = torch.zeros(2, 3, 32, 32)
     model = subpath.convert(network, example)
-    updates = make_updates(model, phase, 1, start_processes("cpu"))
-    assert type(updates.optimiser) is kind
+    updater = make_updater(model, phase, 1, start_processes("cpu"))
+    assert type(updater.optimiser) is kind
     if kind is torch.optim.SGD:
-        assert {(g["momentum"], g["nesterov"]) for g in updates.optimiser.param_groups} == {
+        assert {(g["momentum"], g["nesterov"]) for g in updater.optimiser.param_groups} == {
             (0.9, False)
         }
     else:
-        assert {g["betas"] for g in updates.optimiser.param_groups} == {(0.9, 0.999)}
+        assert {g["betas"] for g in updater.optimiser.param_groups} == {(0.9, 0.999)}
     found = {
         id(p): group["weight_decay"]
-        for group in updates.optimiser.param_groups
+        for group in updater.optimiser.param_groups
         for p in group["params"]
     }
     for key, parameter in model.named_parameters():
@@ -191,7 +191,7 @@ def test_an_epoch_on_a_few_small_images(name, images, tmp_path, monkeypatch):
         overrides += [f"data.root={tmp_path / 'data'}"]
     else:
         overrides += [f"data.root={images}", "data.input_size=[3,32,32]", "data.workers=0"]
-        overrides += [] if name == "folder" else ["data.held_back_split=validation"]
+        overrides += [] if name == "folder" else ["data.validation_split=validation"]
     summary = finetune(read(name, *overrides), tmp_path / "run")
     assert {config.skip[0] for config in summary.configs} == {"T", "F"}
     recipe = read(name, *overrides)

@@ -93,7 +93,7 @@ class Stops(Exception):
 
 
 class StopsAt:
-    """An observer that ends a run at an update."""
+    """A callback that ends a run at an update."""
 
     def __init__(self, update):
         self.update = update
@@ -120,7 +120,7 @@ def stopped(recipe, tmp_path):
     recipe |= {"save_every": 2}
     read, run = check_recipe(recipe), tmp_path / "run"
     with pytest.raises(Stops):
-        finetune(read, run, observer=StopsAt(11))
+        finetune(read, run, callback=StopsAt(11))
     assert len(list((run / "resume").glob("*.safetensors"))) == 2
     return read, run
 
@@ -284,11 +284,11 @@ def test_flatten_and_restore_are_opposites():
 @pytest.mark.parametrize("name", ["sgd", "momentum", "adamw", "lamb", "rmsprop", "nadamw"])
 def test_the_state_of_optimisers_survives(name, tmp_path):
     from loops import batches, network, phase, training_of
+    from subpath.finetune.callback import NoCallback
     from subpath.finetune.engine import train_epoch
-    from subpath.finetune.observer import Silent
+    from subpath.finetune.loss_meter import LossMeter
     from subpath.finetune.phase import OptimiserSection
-    from subpath.finetune.tally import Tally
-    from subpath.finetune.training import Keeper
+    from subpath.finetune.training import Checkpointer
 
     data = batches(2)
     section = phase(optimiser=OptimiserSection(name=name, lr=0.01, weight_decay=0.1))
@@ -297,16 +297,16 @@ def test_the_state_of_optimisers_survives(name, tmp_path):
     for interrupted in (False, True):
         torch.manual_seed(1)
         training = training_of(network(), section, data)
-        train_epoch(training, 0, Tally(torch.device("cpu")), Silent())
+        train_epoch(training, 0, LossMeter(torch.device("cpu")), NoCallback())
         if interrupted:
-            tally = Tally(torch.device("cpu"))
-            Keeper(tmp_path, read, None).save(training, 1, tally, 12.5)
+            meter = LossMeter(torch.device("cpu"))
+            Checkpointer(tmp_path, read, None).save(training, 1, meter, 12.5)
             torch.manual_seed(2)
             training = training_of(network(), section, data)
-            keeper = Keeper(tmp_path, read, read_checkpoint(tmp_path))
-            assert keeper.restore(training, tally) == (1, 12.5)
-        train_epoch(training, 1, Tally(torch.device("cpu")), Silent())
-        ends.append(training.updates.model.state_dict())
+            checkpointer = Checkpointer(tmp_path, read, read_checkpoint(tmp_path))
+            assert checkpointer.restore(training, meter) == (1, 12.5)
+        train_epoch(training, 1, LossMeter(torch.device("cpu")), NoCallback())
+        ends.append(training.updater.model.state_dict())
     assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[0])
 
 

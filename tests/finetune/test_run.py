@@ -13,12 +13,12 @@ from subpath import zoo
 from subpath.errors import CheckpointError, DataError, RecipeError, RunError, SkipConfigError
 from subpath.finetune import check_recipe, evaluate, finetune, read_recipe
 from subpath.finetune.data import image_format, open_data
-from subpath.finetune.loader import held_back_batches, still_batches
+from subpath.finetune.loader import unaugmented_batches, validation_batches
 from subpath.finetune.network import architecture, make_network
 
 
-class Watching:
-    """An observer that remembers."""
+class Recording:
+    """A callback that remembers."""
 
     def __init__(self) -> None:
         self.told: list[tuple] = []
@@ -39,7 +39,7 @@ class Watching:
 @pytest.fixture(scope="session")
 def done(tmp_path_factory, images):
     """One run from start to end."""
-    directory, observer = tmp_path_factory.mktemp("runs") / "tiny", Watching()
+    directory, callback = tmp_path_factory.mktemp("runs") / "tiny", Recording()
     read = check_recipe(
         {
             "name": "tiny",
@@ -55,7 +55,7 @@ def done(tmp_path_factory, images):
             "finetune": {"epochs": 2, "batch_size": 6},
         }
     )
-    return directory, finetune(read, directory, observer=observer), observer.told, read
+    return directory, finetune(read, directory, callback=callback), callback.told, read
 
 
 def test_what_a_run_writes(done):
@@ -106,7 +106,7 @@ def test_the_saved_network_has_the_accuracy_of_the_summary(done):
     directory, summary, _, read = done
     model = subpath.load(directory)
     split = open_data(read.data, read.seed)
-    loader = held_back_batches(split.held_back, image_format(read.data, model), 15)
+    loader = validation_batches(split.validation, image_format(read.data, model), 15)
     ((x, y),) = list(loader)
     with torch.no_grad():
         for config in summary.configs:
@@ -148,10 +148,10 @@ def test_calibration_is_for_the_configs_between(done):
     model = subpath.load(directory)
     split = open_data(read.data, read.seed)
     form = image_format(read.data, model)
-    training = list(still_batches(split.train, form, 6, 6, read.seed))
+    training = list(unaugmented_batches(split.train, form, 6, 6, read.seed))
     assert sum(len(x) for x, _ in training) == 36
     subnet = subpath.calibrate(model, training, "FTFT")
-    ((x, y),) = list(held_back_batches(split.held_back, form, 15))
+    ((x, y),) = list(validation_batches(split.validation, form, 15))
     with torch.no_grad():
         right = (subnet(x).argmax(1) == y).float().mean().item()
     assert got.configs[2].top1 == pytest.approx(100 * right, abs=1e-3)
@@ -170,15 +170,15 @@ def test_the_same_seed_gives_the_same_bits(recipe, tmp_path):
 
 
 def test_the_number_of_threads_is_put_back(recipe, tmp_path):
-    class Counting(Watching):
+    class Counting(Recording):
         def batch(self, loss, learning_rate):
             self.told.append(torch.get_num_threads())
 
     del recipe["train"]
-    observer, before = Counting(), torch.get_num_threads()
+    callback, before = Counting(), torch.get_num_threads()
     recipe |= {"threads": before + 1, "finetune": {"epochs": 1, "batch_size": 36}}
-    finetune(check_recipe(recipe), tmp_path / "run", observer=observer)
-    assert before + 1 in observer.told
+    finetune(check_recipe(recipe), tmp_path / "run", callback=callback)
+    assert before + 1 in callback.told
     assert torch.get_num_threads() == before
 
 
@@ -215,10 +215,10 @@ def test_a_run_that_failed_at_once_can_be_started_again(recipe, tmp_path):
 
 def test_a_network_that_cannot_be_converted_fails_before_training(recipe, tmp_path):
     recipe["convert"] = {"blocks": ["layer9.9"]}
-    observer = Watching()
+    callback = Recording()
     with pytest.raises(subpath.SubpathError, match="layer9"):
-        finetune(check_recipe(recipe), tmp_path / "run", observer=observer)
-    assert observer.told == []
+        finetune(check_recipe(recipe), tmp_path / "run", callback=callback)
+    assert callback.told == []
     assert not (tmp_path / "run").exists()
 
 

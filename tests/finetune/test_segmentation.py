@@ -15,15 +15,15 @@ from small_networks import Painter
 from subpath.distill import Classes, Outputs, two_pass_step
 from subpath.errors import DataError
 from subpath.finetune import check_recipe, evaluate, finetune
+from subpath.finetune.config_runner import ConfigRunner
 from subpath.finetune.engine import distillation_learner
 from subpath.finetune.loader import Place
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
 from subpath.finetune.seeds import set_seeds
-from subpath.finetune.student import Student
-from subpath.finetune.tasks.masks import Scenes
+from subpath.finetune.tasks.masks import MaskedImages
 from subpath.finetune.tasks.segmentation import SemanticSegmentation
-from subpath.finetune.updates import make_updates
+from subpath.finetune.weight_updates import make_updater
 
 COLOURS = np.array([[30, 30, 30], [220, 40, 40], [40, 220, 40]], np.uint8)
 
@@ -107,18 +107,18 @@ def test_a_run_tells_the_overlap_of_every_config(recipe, scenes, tmp_path):
 def test_the_gradients_are_those_of_the_step_by_hand(recipe, scenes):
     made = check_recipe(recipe)
     task = SemanticSegmentation.open(made)
-    (batch,) = task.held_back_batches(5, Place())
+    (batch,) = task.validation_batches(5, Place())
     images, masks = read_by_hand(scenes / "validation")
     torch.testing.assert_close(batch[0], images)
     assert torch.equal(batch[1], masks)
     model = subpath.convert(Painter(3), images[:2]).train()
     by_hand = copy.deepcopy(model)
     processes = start_processes("cpu")
-    updates = make_updates(model, made.finetune, 1, processes)
-    student = Student(model, processes, read=task.read)
+    updater = make_updater(model, made.finetune, 1, processes)
+    student = ConfigRunner(model, processes, read=task.read)
     section = DistillSection(weight=1.0, base_task=0.5)
     criterion = task.criterion(made.finetune)
-    learn = distillation_learner(student, updates, criterion, section, outputs=task.outputs)
+    learn = distillation_learner(student, updater, criterion, section, outputs=task.outputs)
     losses = learn(*batch, 1.0, 0)
 
     def loss(output, classes):
@@ -137,7 +137,7 @@ def test_the_gradients_are_those_of_the_step_by_hand(recipe, scenes):
 def test_image_and_mask_are_cropped_and_flipped_together(recipe):
     """The colour of almost every pixel still tells its class; borders are blurred."""
     section = check_recipe(recipe).data
-    train = Scenes(section, "train", augmented=True)
+    train = MaskedImages(section, "train", augmented=True)
     mean, std = torch.tensor(section.mean)[:, None, None], torch.tensor(section.std)[:, None, None]
     set_seeds(0)
     different = []
@@ -148,7 +148,7 @@ def test_image_and_mask_are_cropped_and_flipped_together(recipe):
         told = torch.where(red > 125, 1, torch.where(green > 125, 2, 0))
         counted = mask != 255
         assert (told == mask)[counted].float().mean() > 0.9
-        different.append(not torch.equal(train.still()[index][1], mask))
+        different.append(not torch.equal(train.unaugmented()[index][1], mask))
     assert all(different)
 
 
@@ -159,7 +159,7 @@ def test_what_is_wrong_with_masks_is_told(recipe, scenes):
         )
 
     with pytest.raises(DataError, match=r"got the class 2 in .*png; expected 0 to 1, or 255"):
-        list(opened(num_classes=2).held_back_batches(5, Place()))
+        list(opened(num_classes=2).validation_batches(5, Place()))
     with pytest.raises(DataError, match="got no images in"):
         opened(train_split="training")
     (scenes / "validation" / "masks" / "3.png").unlink()
@@ -167,6 +167,6 @@ def test_what_is_wrong_with_masks_is_told(recipe, scenes):
         opened()
     Image.new("RGB", (24, 24)).save(scenes / "validation" / "masks" / "3.png")
     with pytest.raises(DataError, match="of mode RGB and size"):
-        list(opened().held_back_batches(5, Place()))
+        list(opened().validation_batches(5, Place()))
     with pytest.raises(DataError, match="expected logits of shape"):
         opened().read({"boxes": torch.zeros(2, 3, 4, 4)})

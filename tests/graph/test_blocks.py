@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import toys
+from subpath.graph.block_level import parent
 from subpath.graph.blocks import find_blocks, locate_blocks
-from subpath.graph.calls import CallTree
-from subpath.graph.level import parent
+from subpath.graph.module_calls import CallTree
 from subpath.graph.read import read
 from toys import TOYS, ImageNet, Toy
 

@@ -14,12 +14,13 @@ import toys
 from mixed import Mixed, draw
 from subpath.errors import NoResidualError
 from subpath.graph.blocks import find_blocks
-from subpath.graph.calls import CallTree
+from subpath.graph.equality import unequal
 from subpath.graph.inputs import Inputs
-from subpath.graph.likeness import alike
+from subpath.graph.module_calls import CallTree
 from subpath.graph.positions import mixes_then_widens
 from subpath.graph.read import read
-from subpath.sweep.equality import step, unequal
+from subpath.graph.similarity import alike
+from subpath.sweep.comparison import training_step
 from toys import ImageNet, PreNorm, Residual, conv
 
 SEEDS, CHUNK = 5000, 250
@@ -53,13 +54,13 @@ def check_converted(network: Mixed, seed: int) -> None:
         by_hand = network.build({name for letter, row in skipped if letter == "T" for name in row})
         with torch.no_grad():
             assert torch.equal(adaptive(images(), skip=config), by_hand(images())), (seed, config)
-    twins = {name for name in step(adaptive, Inputs((images(),))) if "twin_norms." in name}
+    twins = {name for name in training_step(adaptive, Inputs((images(),))) if "twin_norms." in name}
     got = {
         name: value
-        for name, value in step(adaptive, Inputs((images(),))).items()
+        for name, value in training_step(adaptive, Inputs((images(),))).items()
         if name not in twins
     }
-    assert not unequal(step(original, Inputs((images(),))), got), seed
+    assert not unequal(training_step(original, Inputs((images(),))), got), seed
 
 
 def test_random_networks() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 import toys
 from strategies import networks
-from subpath.graph.calls import CallTree
+from subpath.graph.module_calls import CallTree
 from subpath.graph.read import read
 from subpath.graph.stages import channel_dim, find_stages
 from toys import TOYS, ImageNet, Known, Toy, row, two_stages

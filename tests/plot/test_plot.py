@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from subpath.choice import Conditions, MeasuredConfig, MeasuredTable
 from subpath.errors import PlotError
 from subpath.measure import Part, Parts
-from subpath.plan import Plan, StagePlan
+from subpath.planning import Plan, StagePlan
 from subpath.plot import curve_figure, panels_of, save_figure, stage_figure, svg_for_page
 from subpath.plot.names import Box, place_names
 from subpath.skip import skip_configs

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from subpath.choice import Conditions
 from subpath.measure import ConfigLatency, LatencyTable
-from subpath.plan import Plan, StagePlan
+from subpath.planning import Plan, StagePlan
 from subpath.report import ConfigRow, report_document, report_view
 from subpath.skip import SkipConfig
 

@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib")
 
 from subpath.choice import Conditions
 from subpath.measure import ConfigLatency, LatencyTable, Part, Parts
-from subpath.plan import Plan, StagePlan
+from subpath.planning import Plan, StagePlan
 from subpath.report import ConfigRow, page
 from subpath.skip import SkipConfig
 

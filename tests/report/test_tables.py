@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from subpath.plan import Opaque, Plan, StagePlan, TwinNorm
+from subpath.planning import Opaque, Plan, StagePlan, TwinNorm
 from subpath.report import (
     ConfigRow,
     config_table,
@@ -18,7 +18,7 @@ from subpath.report import (
     report_document,
     report_view,
 )
-from subpath.report.words import millions, significant
+from subpath.report.formatting import millions, significant
 
 LONG = tuple(f"network.backbone.stages.2.blocks.{i}" for i in range(18))
 PLAN = Plan(

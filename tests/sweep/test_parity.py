@@ -14,9 +14,9 @@ import subpath
 from subpath import zoo
 from subpath.adaptive.graph_model import GraphModel
 from subpath.adaptive.model import AdaptiveModel
+from subpath.graph.equality import unequal
 from subpath.sweep import parity
-from subpath.sweep.by_hand import without_blocks
-from subpath.sweep.equality import unequal
+from subpath.sweep.block_removal import without_blocks
 from subpath.sweep.parity import MADE, QUESTIONS, compare
 from subpath.sweep.subject import Subject, make_original, make_subject
 

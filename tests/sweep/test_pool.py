@@ -12,7 +12,7 @@ import pytest
 
 from subpath.errors import SweepError
 from subpath.sweep.pool import Done, Limits, Pool
-from subpath.sweep.process import Task
+from subpath.sweep.worker_process import Task
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 linux = pytest.mark.skipif(not Path("/proc").exists(), reason="memory is read from /proc")

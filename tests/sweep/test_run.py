@@ -12,10 +12,9 @@ import timm
 
 from subpath import zoo
 from subpath.errors import ModelError, SweepError
-from subpath.sweep.families import by_family, smallest
-from subpath.sweep.observer import Silent
+from subpath.sweep.callback import NoCallback
 from subpath.sweep.parity import MADE
-from subpath.sweep.record import Check, Record
+from subpath.sweep.record import Check, Record, by_family, smallest
 from subpath.sweep.results import Results
 from subpath.sweep.run import choose, installed, sweep
 from subpath.zoo.catalogue import Catalogue
@@ -24,7 +23,7 @@ COMMAND = (sys.executable, str(Path(__file__).with_name("fake_examiner.py")))
 NAMES = ["resnet34", "resnet18", "vgg11", "vgg13", "vit_tiny_patch16_224"]
 
 
-class Observer(Silent):
+class Counted(NoCallback):
     def __init__(self) -> None:
         self.rounds: list[tuple[str, int, int]] = []
         self.examined: list[str] = []
@@ -40,21 +39,21 @@ class Observer(Silent):
         self.ends += 1
 
 
-def run(path: Path, names: Sequence[str], parity: bool = False) -> tuple[list[Record], Observer]:
-    observer = Observer()
+def run(path: Path, names: Sequence[str], parity: bool = False) -> tuple[list[Record], Counted]:
+    callback = Counted()
     records = sweep(
-        "timm", names, Results(path), parity=parity, workers=2, observer=observer, command=COMMAND
+        "timm", names, Results(path), parity=parity, workers=2, callback=callback, command=COMMAND
     )
-    return records, observer
+    return records, callback
 
 
 def test_everything_is_written_down_once(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    records, observer = run(path, NAMES[:3])
+    records, callback = run(path, NAMES[:3])
     assert [record.name for record in records] == NAMES[:3]
-    assert sorted(observer.examined) == sorted(NAMES[:3])
-    assert observer.rounds == [("timm, structure", 3, 0)]
-    records, observer = run(path, NAMES)
+    assert sorted(callback.examined) == sorted(NAMES[:3])
+    assert callback.rounds == [("timm, structure", 3, 0)]
+    records, callback = run(path, NAMES)
     assert [record.outcome for record in records] == [
         "converted",
         "converted",
@@ -62,8 +61,8 @@ def test_everything_is_written_down_once(tmp_path: Path) -> None:
         "failed",
         "converted",
     ]
-    assert observer.rounds == [("timm, structure", 5, 3)]
-    assert sorted(observer.examined) == sorted(NAMES[3:])
+    assert callback.rounds == [("timm, structure", 5, 3)]
+    assert sorted(callback.examined) == sorted(NAMES[3:])
     assert records[3].reason == "its process ended with status 1"
     assert records[3].family == "vgg"
     assert {record.name: record for record in Results(path).records} == {
@@ -83,19 +82,19 @@ def test_what_another_version_gave_is_done_again(tmp_path: Path) -> None:
 
 def test_parity_of_the_smallest_of_each_family(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    records, observer = run(path, NAMES, parity=True)
-    assert observer.rounds == [("timm, structure", 5, 0), ("timm, parity", 2, 0)]
-    assert observer.ends == 2
+    records, callback = run(path, NAMES, parity=True)
+    assert callback.rounds == [("timm, structure", 5, 0), ("timm, parity", 2, 0)]
+    assert callback.ends == 2
     by_name = {record.name: record for record in records}
     assert by_name["resnet34"].parity == {}
     assert by_name["resnet18"].parity == {"eval": Check(True)}
     assert by_name["resnet18"].depths == "2"  # what was known stays
     failed = by_name["vit_tiny_patch16_224"]
     assert failed.wrong == {MADE: "its process ended with status 1"}
-    again, observer = run(path, NAMES, parity=True)
+    again, callback = run(path, NAMES, parity=True)
     assert again == records
-    assert observer.rounds == [("timm, structure", 5, 5), ("timm, parity", 2, 2)]
-    assert observer.examined == []
+    assert callback.rounds == [("timm, structure", 5, 5), ("timm, parity", 2, 2)]
+    assert callback.examined == []
 
 
 def test_the_smallest_has_the_fewest_multiply_adds() -> None:

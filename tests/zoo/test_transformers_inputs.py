@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from subpath import zoo
+from subpath.constructors import constructor
 from subpath.errors import ModelError
-from subpath.maker import maker
 
 pytestmark = [pytest.mark.libraries, pytest.mark.filterwarnings("ignore")]
 
@@ -236,9 +236,9 @@ def test_a_network_without_data_has_inputs_too() -> None:
 def test_a_class_is_made_from_fields_of_its_config() -> None:
     pytest.importorskip("transformers")
     sizes = {"num_hidden_layers": 2, "n_embd": 24, "n_head": 2}
-    model: Any = maker("transformers:GPT2Model", sizes)()
+    model: Any = constructor("transformers:GPT2Model", sizes)()
     assert (len(model.h), model.config.hidden_size) == (2, 24)
-    model = maker("transformers:CLIPModel", PAIR)()
+    model = constructor("transformers:CLIPModel", PAIR)()
     assert model.config.vision_config.image_size == 32
     with pytest.raises(ModelError, match=r"got num_layer .* near num_layer: "):
-        maker("transformers:BertModel", {"num_layer": 2})()
+        constructor("transformers:BertModel", {"num_layer": 2})()

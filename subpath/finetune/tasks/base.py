@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ...checkpoint import Architecture
 from ...distill import Outputs
 from ...errors import RecipeError
+from ..config_runner import in_single
 from ..criterion import Criterion, Mix
 from ..loader import Batches, Place, SeededBatches
-from ..measuring import Measure
+from ..metrics import Measure
 from ..phase import PhaseSection
 from ..recipe import Recipe
-from ..student import in_single
 
 Own = TypeVar("Own", bound="Task")
 
@@ -62,11 +62,11 @@ class Task(ABC):
         """Batches to learn from: pairs of inputs and targets, in an order drawn from ``seeds``."""
 
     @abstractmethod
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
-        """This process's share of what is held back."""
+    def validation_batches(self, batch_size: int, place: Place) -> Batches:
+        """This process's share of the validation data."""
 
     @abstractmethod
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
         """``count`` training batches as they are in evaluation, the same on every process."""
 
     def mix(self, phase: PhaseSection) -> Mix:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...checkpoint import Architecture
-from ..accuracy import TopOne
 from ..criterion import Criterion, Mix, make_criterion, make_mix
 from ..data import ImageFormat, Split, image_format, open_data
-from ..loader import Batches, Place, TrainingBatches, held_back_batches, still_batches
+from ..loader import Batches, Place, TrainingBatches, unaugmented_batches, validation_batches
+from ..metrics import TopOne
 from ..network import architecture
 from ..phase import PhaseSection
 from ..recipe import DataSection, Recipe
@@ -25,7 +25,7 @@ class ImageClassification(Task):
 
     Attributes:
         section: the recipe's ``data``.
-        split: training images and held-back images.
+        split: training images and validation images.
         form: of the images; known once the network is.
     """
 
@@ -69,13 +69,13 @@ class ImageClassification(Task):
         augment = self.section.augment
         return TrainingBatches(self.split.train, self._form, augment, batch_size, seeds, place)
 
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
+    def validation_batches(self, batch_size: int, place: Place) -> Batches:
         """In order, not augmented."""
-        return held_back_batches(self.split.held_back, self._form, batch_size, place)
+        return validation_batches(self.split.validation, self._form, batch_size, place)
 
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
         """Drawn at random, not augmented."""
-        return still_batches(self.split.train, self._form, batch_size, count, seed, place)
+        return unaugmented_batches(self.split.train, self._form, batch_size, count, seed, place)
 
     def mix(self, phase: PhaseSection) -> Mix:
         """Mixup and cutmix."""

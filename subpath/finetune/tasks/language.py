@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
+from ..config_runner import in_single
 from ..criterion import Criterion
 from ..loader import Batches, Place, SeededBatches, drawn, in_order
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from ..student import in_single
 from .base import Task
 from .text import Pieces, TextSection, open_text
 
@@ -33,7 +33,7 @@ class LanguageModelling(Task):
     Attributes:
         section: the recipe's ``data``.
         train: pieces to learn from.
-        held_back: pieces of other files.
+        validation: pieces of other files.
         vocabulary: how many tokens there are.
     """
 
@@ -43,7 +43,7 @@ class LanguageModelling(Task):
 
     section: TextSection
     train: Pieces
-    held_back: Pieces
+    validation: Pieces
     vocabulary: int
 
     @classmethod
@@ -72,11 +72,11 @@ class LanguageModelling(Task):
         """Pieces in an order of their own in each epoch."""
         return SeededBatches(self.train, batch_size, seeds, place)
 
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
+    def validation_batches(self, batch_size: int, place: Place) -> Batches:
         """In order."""
-        return in_order(self.held_back, batch_size, place)
+        return in_order(self.validation, batch_size, place)
 
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
         """Drawn at random."""
         return drawn(self.train, batch_size, count, seed, place)
 
@@ -118,7 +118,7 @@ class Perplexity:
     def result(self, processes: Processes) -> dict[str, float]:
         """``perplexity`` of a token."""
         counts = torch.tensor([self._nats, self._tokens], device=processes.device)
-        nats, tokens = processes.total(counts).tolist()
+        nats, tokens = processes.sum(counts).tolist()
         return {"perplexity": math.exp(min(nats / tokens, LARGEST))}
 
 

@@ -28,11 +28,11 @@ class MasksSection(Section):
 
     root: str
     train_split: str = "train"
-    held_back_split: str = "validation"
+    validation_split: str = "validation"
     num_classes: Annotated[int, Field(gt=1)]
     """The background is one of them."""
     input_size: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
-    """Channels (1 or 3), height, width. Held-back images and masks are resized to it."""
+    """Channels (1 or 3), height, width. Validation images and masks are resized to it."""
     mean: Annotated[tuple[float, ...], Field(strict=False)] = (0.485, 0.456, 0.406)
     std: Annotated[tuple[float, ...], Field(strict=False)] = (0.229, 0.224, 0.225)
     scale: Pair = (0.5, 1.0)
@@ -42,7 +42,7 @@ class MasksSection(Section):
     """Processes that load data; 0 loads in the main process."""
 
 
-class Scenes(Dataset[tuple[Tensor, Tensor]]):
+class MaskedImages(Dataset[tuple[Tensor, Tensor]]):
     """Pairs of an image ``(channels, rows, columns)`` and its classes ``(rows, columns)``.
 
     Args:
@@ -59,9 +59,9 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
         self._pairs = _pairs(Path(section.root) / split)
         self._transform = _transform(section, augmented)
 
-    def still(self) -> Scenes:
+    def unaugmented(self) -> MaskedImages:
         """The same, not augmented."""
-        same = object.__new__(Scenes)
+        same = object.__new__(MaskedImages)
         vars(same).update(vars(self), _transform=_transform(self._section, False))
         return same
 

@@ -13,14 +13,14 @@ from torch.nn import functional as F
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
+from ..config_runner import in_single
 from ..criterion import Criterion
 from ..loader import Batches, Place, SeededBatches, drawn, in_order
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from ..student import in_single
 from .base import Task
-from .masks import IGNORED, MasksSection, Scenes
+from .masks import IGNORED, MaskedImages, MasksSection
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class SemanticSegmentation(Task):
     Attributes:
         section: the recipe's ``data``.
         train: augmented images with their masks.
-        held_back: images that only evaluation sees.
+        validation: images that only evaluation sees.
     """
 
     metric: ClassVar[str] = "miou"
     outputs: ClassVar[Outputs] = Outputs({"": Classes(dim=1)})
 
     section: MasksSection
-    train: Scenes
-    held_back: Scenes
+    train: MaskedImages
+    validation: MaskedImages
 
     @classmethod
     def open(cls, recipe: Recipe) -> SemanticSegmentation:
@@ -46,8 +46,8 @@ class SemanticSegmentation(Task):
         section: Any = recipe.data
         return cls(
             section,
-            Scenes(section, section.train_split, augmented=True),
-            Scenes(section, section.held_back_split, augmented=False),
+            MaskedImages(section, section.train_split, augmented=True),
+            MaskedImages(section, section.validation_split, augmented=False),
         )
 
     def architecture(self, recipe: Recipe) -> Architecture:
@@ -75,13 +75,13 @@ class SemanticSegmentation(Task):
         """Cropped and flipped at random."""
         return SeededBatches(self.train, batch_size, seeds, place)
 
-    def held_back_batches(self, batch_size: int, place: Place) -> Batches:
+    def validation_batches(self, batch_size: int, place: Place) -> Batches:
         """In order, resized."""
-        return in_order(self.held_back, batch_size, place)
+        return in_order(self.validation, batch_size, place)
 
-    def still_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
+    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
         """Drawn at random, resized."""
-        return drawn(self.train.still(), batch_size, count, seed, place)
+        return drawn(self.train.unaugmented(), batch_size, count, seed, place)
 
     def criterion(self, phase: PhaseSection) -> Criterion:
         """Cross-entropy of each pixel, in nats; logits of fewer pixels are interpolated."""
@@ -139,7 +139,7 @@ class MeanIou:
     def result(self, processes: Processes) -> dict[str, float]:
         """``miou``."""
         index = self._index.to(processes.device)
-        index.confmat = processes.total(index.confmat)
+        index.confmat = processes.sum(index.confmat)
         return {"miou": 100 * float(index.compute())}
 
 

@@ -31,8 +31,8 @@ class TextSection(Section):
     """The directory with the files."""
     pattern: str = "**/*.txt"
     """Which files under ``root``; UTF-8."""
-    held_back: Annotated[Share, Field(gt=0, lt=1)] = 0.1
-    """This share of the files is held back, drawn with the seed."""
+    validation_share: Annotated[Share, Field(gt=0, lt=1)] = 0.1
+    """This share of the files, drawn with the seed, is for validation."""
     tokenizer: str = "bytes"
     """``bytes`` (256 tokens), or a tokenizer of transformers: a directory, or a name of the hub."""
     length: Annotated[int, Field(gt=1)] = 128
@@ -68,7 +68,7 @@ class Pieces(Dataset[tuple[Tensor, Tensor]]):
 
 
 def open_text(section: TextSection, seed: int) -> tuple[Pieces, Pieces, int]:
-    """Pieces to learn from, pieces that are held back, and the number of tokens there are.
+    """Pieces for training, pieces for validation, and the number of tokens there are.
 
     Raises:
         DataError: there are too few files or too little text, or there is no such tokenizer.
@@ -77,18 +77,18 @@ def open_text(section: TextSection, seed: int) -> tuple[Pieces, Pieces, int]:
     if len(texts) < 2:
         raise DataError(
             f"got {len(texts)} files that match {section.pattern!r} in {section.root}; expected at "
-            "least two, as whole files are held back. Set data.root or data.pattern"
+            "least two, as whole files are kept for validation. Set data.root or data.pattern"
         )
     order = np.random.default_rng(seed).permutation(len(texts))
-    kept_back = min(max(round(section.held_back * len(texts)), 1), len(texts) - 1)
+    count = min(max(round(section.validation_share * len(texts)), 1), len(texts) - 1)
     encode, vocabulary = _tokenizer(section.tokenizer)
     parts = []
-    for numbers in (np.sort(order[kept_back:]), np.sort(order[:kept_back])):
+    for numbers in (np.sort(order[count:]), np.sort(order[:count])):
         pieces = Pieces(encode([texts[number] for number in numbers]), section.length)
         if len(pieces) == 0:
             raise DataError(
                 f"got {len(numbers)} files with less than {section.length} tokens; expected at "
-                "least one piece to learn from and one to hold back. Lower data.length"
+                "least one piece for training and one for validation. Lower data.length"
             )
         parts.append(pieces)
     return parts[0], parts[1], vocabulary

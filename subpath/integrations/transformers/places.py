@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...distill import pooled
-from ...plan import StagePlan
+from ...planning import StagePlan
 from .outputs import gives_tokens
 
 IGNORED = -100  # transformers' label of what is no target

@@ -18,7 +18,7 @@ from .outputs import outputs_for
 from .places import output_mask
 from .scaling import heeds_items
 from .settings import TwoPassSettings
-from .student import Student
+from .trainer_runner import TrainerRunner
 
 ONE_MODEL_EACH = {DistributedType.NO} | {
     kind for kind in DistributedType if kind.name.startswith("MULTI_")
@@ -91,7 +91,7 @@ class TwoPassTrainer(Trainer):  # type: ignore[misc]  # its types are not read
         of_places, of_samples = next(self._shares, (1.0, 1.0))
         settings = self.two_pass
         losses = two_pass_step(
-            Student(self, adaptive, items),
+            TrainerRunner(self, adaptive, items),
             inputs,
             None,
             None,
