@@ -13,7 +13,7 @@ from obstacles import WIDTH, Block, tokens
 from subpath.errors import ConversionError, ModelError, SubpathError
 from subpath.graph.equality import unequal
 from subpath.graph.inputs import Inputs
-from subpath.sweep.comparison import step
+from subpath.sweep.comparison import training_step
 from toys import randomise
 
 
@@ -79,7 +79,7 @@ def network(*blocks: nn.Module, head: nn.Module | None = None) -> nn.Module:
 
 def same_step(model: nn.Module, adaptive: nn.Module) -> bool:
     inputs = Inputs((tokens(),))
-    expected, got = step(model, inputs), step(adaptive, inputs)
+    expected, got = training_step(model, inputs), training_step(adaptive, inputs)
     return unequal(expected, {name: got.get(name) for name in expected}) == ""
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import subpath
 from subpath.graph.equality import unequal
 from subpath.graph.inputs import Inputs
-from subpath.sweep.comparison import step
+from subpath.sweep.comparison import training_step
 from toys import put, randomise
 
 
@@ -171,7 +171,7 @@ def check(
         gone = [path for letter, paths in letters if letter == "T" for path in paths]
         by_hand = put(model, {path: left(model.get_submodule(path)) for path in gone})
         assert unequal(by_hand(*inputs.args), adaptive(*inputs.args, skip=config)) == "", config
-    expected, got = step(model, inputs), step(adaptive, inputs)
+    expected, got = training_step(model, inputs), training_step(adaptive, inputs)
     assert unequal(expected, {name: got[name] for name in expected}) == ""
 
 
