@@ -28,7 +28,7 @@ from .errors import (
     SubpathError,
     TraceError,
 )
-from .graph.copies import deep_copy
+from .graph.copies import deep_copy, on_meta
 from .graph.inputs import Inputs, in_order
 from .graph.read import read, read_run
 from .planning import Plan, Run, Skippable, Twins, make_plan
@@ -291,7 +291,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         positional = in_order(model, inputs)
         assert positional is not None
         check_opened(model, plan.opened)
-        tracing = Tracing(plan, zoo.opaque_functions())
+        tracing = Tracing(plan, on_meta(positional), zoo.opaque_functions())
         graphs = tracing.graphs(model, positional)
         root = _copy(model)
         expected = OriginalOutput(root, Inputs(positional)) if check else None

@@ -82,7 +82,7 @@ class ExportError(SubpathError):
 
 
 class PlotError(SubpathError):
-    """A picture cannot be drawn or written."""
+    """A figure cannot be drawn or written."""
 
 
 class SweepError(SubpathError):

@@ -26,7 +26,7 @@ from ..graph.trace import is_torch_layer
 from ..planning import Plan, StageEnd
 from ..skip import SkipConfig
 from .additions import merged
-from .gates import addition_path, patch_path, twin_path
+from .module_paths import addition_path, patch_path, twin_path
 from .statistics import forget, installed, own_norms
 from .switch import Switch
 from .twins import SKIP_AWARE
@@ -110,8 +110,8 @@ class ForwardOverride:
         counts = COUNTS.get()
         if counts is None:
             raise SubpathError(
-                "got a call of a part of the network; expected one of the whole network, which "
-                "tells the first call of a shared block from the next"
+                "got a call of a submodule alone; expected a call of the whole network, as calls "
+                "of a block that is used several times are told apart by counting them"
             )
         number = counts.get(id(self), 0)
         counts[id(self)] = number + 1
@@ -231,8 +231,8 @@ class ForwardOverrides:
         """Take all overrides away; what ``config`` skips is gone for good, with its weights."""
         if self.counted:
             raise SubpathError(
-                "got a network that calls one block several times; expected blocks of their own "
-                "for a sub-network without a switch. Use model.using(skip) instead"
+                "got subnet(...) of a network that calls one block several times and skips some of "
+                "these calls; expected one call of each block. Use model.using(skip) instead"
             )
         root = self._root
         for path, override in self._all():

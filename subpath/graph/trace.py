@@ -380,7 +380,7 @@ class _Tracer(fx.Tracer):
         if type(a) is OrderedDict:  # torch.fx would make a plain dict of it
             return self.create_proxy("call_function", OrderedDict, ([*a.items()],), {}).node
         if isinstance(a, dict) and type(a) is not dict:
-            raise TraceError(f"got a {type(a).__name__}, which a graph would make a dict of")
+            raise TraceError(f"got a {type(a).__name__}, which torch.fx would make a plain dict")
         return super().create_arg(a)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
