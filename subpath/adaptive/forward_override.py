@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import PlanError, SubpathError
+from ..graph.signature import signature_of
 from ..graph.skipped_output import Template
 from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
@@ -67,7 +68,7 @@ class ForwardOverride:
         self.stage = -1
         self.own: dict[str, nn.Module] = {}
         self.counted = False
-        self.__signature__ = inspect.signature(module.forward)
+        self.__signature__ = signature_of(module.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module or what stands in for it, or hand back what is given."""

@@ -142,7 +142,8 @@ def _nothing_found(
         "got a network without a stage to cut; expected at least one row of two or more blocks of "
         "one resolution, the last with an identity shortcut. Found "
         f"{findings(tree, stages, norms)}.{hidden} Only what is added onto an identity shortcut "
-        "can be skipped; a deeper variant of this network may have rows of such blocks"
+        "can be skipped; a deeper variant of this network may have rows of such blocks",
+        opaque,
     )
 
 
