@@ -32,8 +32,8 @@ def check_budget(model: AdaptiveModel, context: RunContext) -> None:
     least = model.share_of_work("T" * len(model.stages))
     if wanted is not None and wanted < least:
         raise RecipeError(
-            f"got convert.max_macs: {wanted} for a network of which {least:.1%} stays when every "
-            "block that can be is skipped; expected at least that"
+            f"got convert.max_macs: {wanted}; expected at least {least:.3f}, the share of the MACs "
+            "that is left when every block that can be skipped is"
         )
 
 

@@ -58,7 +58,7 @@ def sensitivity_of(
             task.unaugmented_batches(size, count, recipe.seed, Place()),
             loss,
             task.example(2).to(device),
-            on_progress=lambda seen, done: callback.batch(None, None),
+            on_progress=lambda step, done, total: callback.batch(None, None),
         )
     finally:
         callback.end()

@@ -46,7 +46,7 @@ class Training:
         updater: what changes the weights.
         accumulate: batches for one update.
         seeds: of the run and the phase.
-        memory_format: of pictures.
+        memory_format: of images.
     """
 
     name: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from .signature import signature_of
 from .tensors import tensors_in
 
 
@@ -70,7 +70,7 @@ def inputs_in(batch: Any, like: torch.Tensor) -> Inputs:
 
 def _takes(model: nn.Module, names: Mapping[Any, Any]) -> bool:
     """Whether ``model.forward`` takes all ``names`` as keyword arguments."""
-    parameters = inspect.signature(model.forward).parameters.values()
+    parameters = signature_of(model.forward).parameters.values()
     by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = names.keys() & by_name
@@ -80,7 +80,7 @@ def _takes(model: nn.Module, names: Mapping[Any, Any]) -> bool:
 def in_order(model: nn.Module, inputs: Inputs) -> tuple[Any, ...] | None:
     """The inputs as positional ones; ``None`` if there are gaps between those given by name."""
     args, left = list(inputs.args), dict(inputs.kwargs)
-    for parameter in list(inspect.signature(model.forward).parameters.values())[len(args) :]:
+    for parameter in list(signature_of(model.forward).parameters.values())[len(args) :]:
         if not left or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
             break
         if parameter.name not in left:
