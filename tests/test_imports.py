@@ -60,13 +60,16 @@ LIBRARIES = {
     "onnx": {"export"},
     "onnx_ir": {"export"},  # comes with onnxscript
     "onnxruntime": {"export"},
+    "datasets": {"finetune"},  # asked for where a recipe names a data set of the hub
     "diffusers": {"zoo"},
+    "lightning": {"integrations"},
     "monai": {"zoo"},
     "open_clip": {"zoo"},
     "pytorchcv": {"zoo"},
     "rtdl_revisiting_models": {"zoo"},
     "segmentation_models_pytorch": {"zoo"},
     "speechbrain": {"zoo"},
+    "pycocotools": {"finetune"},
     "torch_geometric": {"zoo"},
     "torchmetrics": {"finetune"},
     "transformers": {"zoo", "integrations", "finetune"},

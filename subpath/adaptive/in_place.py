@@ -224,13 +224,14 @@ class InPlaceModel(AdaptiveModel):
         root: Any = self._root
         if hasattr(root, "set_grad_checkpointing"):
             root.set_grad_checkpointing(enable)
-        elif hasattr(root, "gradient_checkpointing_enable"):
-            (
-                root.gradient_checkpointing_enable
-                if enable
-                else root.gradient_checkpointing_disable
-            )()
-        elif enable:
+            return
+        done = "enable" if enable else "disable"
+        # transformers has had two names for it
+        for name in ("activation_checkpointing", "gradient_checkpointing"):
+            if hasattr(root, f"{name}_{done}"):
+                getattr(root, f"{name}_{done}")()
+                return
+        if enable:
             raise SubpathError(
                 f"got a {type(root).__name__}, which runs in place and has no gradient "
                 "checkpointing of its own; expected one that has"

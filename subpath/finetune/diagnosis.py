@@ -10,7 +10,7 @@ from ..distill.step import task_loss
 from ..measure import Sensitivity, sensitivity
 from .callback import Callback, NoCallback
 from .context import threads
-from .loader import Place
+from .loader import Place, to_device
 from .network import make_network
 from .processes import start_processes
 from .recipe import Recipe
@@ -57,7 +57,7 @@ def sensitivity_of(
             network,
             task.unaugmented_batches(size, count, recipe.seed, Place()),
             loss,
-            task.example(2).to(device),
+            to_device(task.example(2), device),
             on_progress=lambda step, done, total: callback.batch(None, None),
         )
     finally:

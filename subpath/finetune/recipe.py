@@ -228,6 +228,9 @@ class Recipe(Section):
     recompute: bool = False
     """Keep the outputs of stages alone and compute the rest again in the backward pass: less
     memory, about a third more time."""
+    shard: bool = False
+    """With several processes: each keeps a part of the weights, gradients and optimiser's state of
+    the fine-tune (FSDP), for networks that one device cannot hold. Networks that run in place."""
     sync_batch_norm: bool = False
     """With several processes: batch statistics over all of them (CUDA only). Else each process
     normalises its own batch, and running statistics are averaged after each epoch."""
@@ -282,6 +285,23 @@ class Recipe(Section):
     def _one_of_two(self) -> Recipe:
         if self.compile and self.recompute:
             raise ValueError("expected compile or recompute, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _in_parts(self) -> Recipe:
+        together = {
+            "train": self.train,
+            "keep_best": self.keep_best,
+            "finetune.ema": self.finetune.ema,
+            "distill.teacher": self.distill.teacher,
+            "compile": self.compile,
+            "precision: fp16": self.precision == "fp16",
+        }
+        wrong = [key for key, value in together.items() if value]
+        if self.shard and wrong:
+            raise ValueError(
+                f"expected with shard no {' and no '.join(wrong)}: a part is not enough"
+            )
         return self
 
     @model_validator(mode="after")

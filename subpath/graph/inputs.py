@@ -56,16 +56,17 @@ def as_inputs(model: nn.Module, given: Any) -> Inputs:
 def inputs_in(batch: Any, like: torch.Tensor) -> Inputs:
     """What a batch of a loader gives the network, on the device and in the precision of ``like``.
 
-    Of a tuple or list, as ``(images, labels)``, that is the first element; a dict holds inputs by
-    name.
+    Of a tuple or list, as ``(images, labels)``, that is the first element; a dict, there too, holds
+    inputs by name.
     """
 
     def placed(value: torch.Tensor) -> torch.Tensor:
         return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
-    if isinstance(batch, Mapping):
-        return Inputs((), dict(batch)).map(placed)
-    return Inputs((batch[0] if isinstance(batch, (tuple, list)) else batch,)).map(placed)
+    given = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if isinstance(given, Mapping):
+        return Inputs((), dict(given)).map(placed)
+    return Inputs((given,)).map(placed)
 
 
 def _takes(model: nn.Module, names: Mapping[Any, Any]) -> bool:

@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import TraceError
 from .copies import on_meta, shape_copy
 from .facts import Fact, propagate
+from .randomness import nothing_drawn
 from .sizes import Sizes
 from .tensors import Place
 
@@ -122,7 +123,8 @@ def trace(
             torch.device("cpu"),
         ):  # tensors that a forward makes from numbers alone are real
             kept = _kept(copy)
-            graph = tracer.trace(copy)
+            with nothing_drawn():
+                graph = tracer.trace(copy)
             _check_kept(copy, kept)
     except Exception as error:  # a forward may raise anything when it meets a proxy
         raise TraceError(
@@ -350,9 +352,12 @@ class _Tracer(fx.Tracer):
         last = next(iter(reversed(self.graph.nodes)))
         fx_stack = self.module_stack.copy()
         try:
+            if self.is_leaf_module(m, path):
+                return super().call_module(m, forward, args, kwargs)
             kept = _kept(m)
             try:
-                result = super().call_module(m, forward, args, kwargs)
+                with nothing_drawn():
+                    result = super().call_module(m, forward, args, kwargs)
                 _check_kept(m, kept)
                 return result
             except Exception as error:  # a forward may raise anything when it meets a proxy

@@ -31,7 +31,13 @@ def title(model: str, shapes: InputShapes, plan: Plan) -> Text:
     return text
 
 
-METRICS = {"top1": ("top-1", "%"), "miou": ("mIoU", "%"), "map": ("mAP", "%")}
+METRICS = {
+    "top1": ("top-1", "%"),
+    "miou": ("mIoU", "%"),
+    "map": ("mAP", "%"),
+    "map50": ("mAP50", "%"),
+    "f1": ("F1", "%"),
+}
 
 
 def metric_title(name: str) -> str:

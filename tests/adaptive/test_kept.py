@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import warnings
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -81,6 +84,45 @@ def same_step(model: nn.Module, adaptive: nn.Module) -> bool:
     inputs = Inputs((tokens(),))
     expected, got = training_step(model, inputs), training_step(adaptive, inputs)
     return unequal(expected, {name: got.get(name) for name in expected}) == ""
+
+
+class LeavesOut(nn.Module):
+    """Leaves out blocks by chance in training; the draw is no part of the input's flow."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block() for _ in range(8))
+        self.draw = draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            if not self.training or self.draw() > 0.4:
+                x = block(x)
+        return x
+
+
+DRAWS: dict[str, Callable[[], float]] = {
+    "torch": lambda: torch.rand(1)[0],
+    "python": lambda: random.random(),
+    "numpy": lambda: np.random.rand(),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_blocks_left_out_by_chance_are_drawn_anew(draw: Callable[[], float]) -> None:
+    model = network(LeavesOut(draw))
+    states = torch.get_rng_state(), random.getstate()
+    adaptive = subpath.convert(model, tokens())
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    for seed in range(4):
+        outputs = []
+        for one in (model, adaptive):
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            outputs.append(one.train()(tokens()))
+        assert unequal(*outputs) == "", seed
 
 
 @pytest.mark.parametrize("block", [Averages, Counts])
