@@ -17,6 +17,8 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "directives",  # of _ext
+    "notebook",
+    "rooms",
 ]
 exclude_patterns = ["_build", "_ext"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import distill, export, measure
     from .adaptive.model import AdaptiveModel
+    from .adaptive.sending import sendable
     from .calibration import calibrate
     from .checkpoint import (
         load,
@@ -52,6 +53,7 @@ __all__ = [
     "push_to_hub",
     "save",
     "save_adapter",
+    "sendable",
     "skip_configs",
 ]
 
@@ -73,6 +75,7 @@ _HOME = {
     "push_to_hub": ".checkpoint",
     "save": ".checkpoint",
     "save_adapter": ".checkpoint",
+    "sendable": ".adaptive.sending",
     "skip_configs": ".skip",
 }
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 
+from .adaptive.internals import keep_statistics, with_own_statistics
 from .adaptive.model import AdaptiveModel
 from .adaptive.statistics import has_statistics
 from .errors import SubpathError
 from .graph.inputs import inputs_in
+from .progress import OnProgress, first_of, no_progress
 from .skip import SkipConfig
 
 
@@ -24,6 +25,7 @@ def calibrate(
     batches: int | None = None,
     *,
     keep: bool = False,
+    on_progress: OnProgress = no_progress,
 ) -> nn.Module:
     """One sub-network with running statistics of its own, estimated from a few batches.
 
@@ -42,6 +44,8 @@ def calibrate(
             have them in its state dict (``calibrated.<config>.<path>``), so that they are saved and
             loaded with it. Train mode does not know them; after further training calibrate again.
             Without ``keep`` the model stays as it was.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Returns:
         The sub-network, in eval mode, as from ``model.subnet(skip)``.
@@ -51,24 +55,24 @@ def calibrate(
         SkipConfigError: ``skip`` is not a config of this model.
     """
     config = SkipConfig(skip, len(model.stages))
-    subnet, parts = model._own_parts(config)
+    subnet, parts = with_own_statistics(model, config)
     norms: list[Any] = [module for module in subnet.modules() if has_statistics(module)]
     momenta = [norm.momentum for norm in norms]
     place = next(model.parameters())
     count = 0
     for norm in norms:
         norm.train()
-    for batch in islice(loader, batches):
+    for batch in first_of(loader, batches, f"calibrating {config}", on_progress):
         count += 1
         for norm in norms:
             norm.momentum = 1 / count  # so that every batch has the same share
         inputs = inputs_in(batch, place)
         subnet(*inputs.args, **inputs.kwargs)
     if count == 0:
-        raise SubpathError("got no batch to calibrate with; expected a few batches of images")
+        raise SubpathError("got no batch to calibrate with; expected a few training batches")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     subnet.eval()
     if keep:
-        model._keep_statistics(config, parts)
+        keep_statistics(model, config, parts)
     return subnet

@@ -28,7 +28,7 @@ from .errors import (
     SubpathError,
     TraceError,
 )
-from .graph.copies import deep_copy
+from .graph.copies import deep_copy, on_meta
 from .graph.inputs import Inputs, in_order
 from .graph.read import read, read_run
 from .planning import Plan, Run, Skippable, Twins, make_plan
@@ -63,6 +63,7 @@ def plan(
 
     See :func:`convert` for the arguments and errors.
     """
+    _check_plain(model)
     inputs = zoo.example_inputs(model, example_input)
     wish = _Wish(groups, skippable, blocks, twin_norms, low_rank)
     return _first_that_works(model, inputs, wish, run, lambda found: found)
@@ -129,6 +130,7 @@ def convert(
     """
     if isinstance(model, AdaptiveModel):
         raise ConversionError("got a model that is already converted; expected the original")
+    _check_plain(model)
     wish = _Wish(groups, skippable, blocks, twin_norms, low_rank)
     if plan is not None:
         if (wish, run) != (_Wish(None, None, None, "mandatory", 0), None):
@@ -173,7 +175,7 @@ def _first_that_works(
         try:
             return finish(in_place(_why(error)))
         except (TraceError, NoResidualError) as second:
-            raise (second if isinstance(error, TraceError) else error) from error
+            raise (second if _tells_more(second, error) else error) from error
 
     try:
         found = _plan_for_graph(model, inputs, wish)
@@ -226,6 +228,13 @@ def _understood(model: nn.Module, planned: Callable[[], Plan]) -> Plan:
         ) from error
 
 
+def _tells_more(second: ConversionError, first: ConversionError) -> bool:
+    """Whether the second reader looked further than the first, and knows why nothing is found."""
+    if isinstance(first, NoResidualError) and first.hidden:
+        return isinstance(second, NoResidualError)
+    return isinstance(first, TraceError)
+
+
 def _blocks_in(found: Plan) -> int:
     return sum(len(stage.blocks) for stage in found.stages)
 
@@ -242,6 +251,21 @@ def _why(error: ConversionError) -> str:
     if isinstance(error, MisreadError):
         return "its graph gives another output"
     return "torch.fx cannot open its blocks"
+
+
+def _check_plain(model: nn.Module) -> None:
+    """Refuse what is no network yet, or none any more."""
+    if isinstance(getattr(model, "_orig_mod", None), nn.Module):
+        raise ConversionError(
+            "got a network that torch.compile has wrapped; expected the network itself. Convert "
+            "that, and compile the result"
+        )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise ModelError(
+                f"got a {type(model).__name__} in which {name} has no shape yet; expected a lazy "
+                "module that has run once. Call it with an example first"
+            )
 
 
 def _inputs_for(model: nn.Module, plan: Plan, example_input: Any) -> Inputs | None:
@@ -268,7 +292,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         positional = in_order(model, inputs)
         assert positional is not None
         check_opened(model, plan.opened)
-        tracing = Tracing(plan, zoo.opaque_functions())
+        tracing = Tracing(plan, on_meta(positional), zoo.opaque_functions())
         graphs = tracing.graphs(model, positional)
         root = _copy(model)
         expected = None

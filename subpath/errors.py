@@ -6,6 +6,8 @@ Each message says what was got, what was expected, and what to try next. The com
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class SubpathError(Exception):
     """Root of every error this library raises on purpose."""
@@ -28,7 +30,15 @@ class TraceError(ConversionError):
 
 
 class NoResidualError(ConversionError):
-    """The graph holds no stage with two or more blocks, one of them with an identity shortcut."""
+    """The graph holds no stage with two or more blocks, one of them with an identity shortcut.
+
+    Attributes:
+        hidden: paths of the modules that could not be looked into.
+    """
+
+    def __init__(self, message: str, hidden: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.hidden = tuple(hidden)
 
 
 class LostBehaviourError(ConversionError):
@@ -72,7 +82,7 @@ class ExportError(SubpathError):
 
 
 class PlotError(SubpathError):
-    """A picture cannot be drawn or written."""
+    """A figure cannot be drawn or written."""
 
 
 class SweepError(SubpathError):

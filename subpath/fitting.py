@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
 
-from .adaptive.gates import patch_path, twin_path
 from .adaptive.model import AdaptiveModel
+from .adaptive.module_paths import patch_path, twin_path
 from .adaptive.patches import write_map
 from .adaptive.statistics import has_statistics
 from .adaptive.twins import SKIP_AWARE
 from .errors import SubpathError
 from .graph.inputs import Inputs, inputs_in
 from .planning import Patch
+from .progress import OnProgress, no_progress
 from .skip import SkipConfig
 
 
@@ -61,7 +62,7 @@ def fit(
     max_cost: float = 0.02,
     ridge: float = 1e-3,
     mask: str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Fit:
     """Make skipping cheap in accuracy without training: a few hundred unlabelled inputs will do.
 
@@ -83,7 +84,8 @@ def fit(
         ridge: penalty on the weights of the maps, as a share of the mean variance of a channel.
         mask: name of an input that is true at the tokens that count, ``(batch, tokens)``, for
             example ``"attention_mask"``.
-        on_progress: called as ``on_progress(done, total)``.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Returns:
         What each patch explains and what all of them cost.
@@ -129,12 +131,12 @@ class _Fitter:
         batches: int | None,
         ridge: float,
         mask: str | None,
-        on_progress: Callable[[int, int], None] | None,
+        on_progress: OnProgress,
     ) -> None:
         self._model, self._loader, self._batches = model, loader, batches
         self._ridge, self._mask = ridge, mask
         self._like = next(model.parameters())
-        self._on_progress = on_progress or (lambda done, total: None)
+        self._on_progress = on_progress
         self._done = 0
 
     def fit(self, rank: int | None, max_cost: float) -> Fit:
@@ -248,7 +250,7 @@ class _Fitter:
 
     def _tick(self) -> None:
         self._done += 1
-        self._on_progress(self._done, self._total)
+        self._on_progress("fitting", self._done, self._total)
 
 
 class _Moments:

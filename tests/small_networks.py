@@ -54,3 +54,31 @@ class Painter(nn.Module):
 
     def forward(self, x):
         return {"out": self.head(self.blocks(self.stem(x)))}
+
+
+class Reader(nn.Module):
+    """A classifier of texts that sees no padding."""
+
+    def __init__(
+        self, vocab_size: int, num_labels: int, pad_token_id: int, width: int = 16, depth: int = 4
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocab_size, width, padding_idx=pad_token_id)
+        self.blocks = nn.ModuleList(Mixing(width) for _ in range(depth))
+        self.head = nn.Linear(width, num_labels)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.embed(input_ids)
+        for block in self.blocks:
+            x = block(x)
+        kept = attention_mask[..., None]
+        return {"logits": self.head((x * kept).sum(1) / kept.sum(1))}
+
+
+class Doubter(Talker):
+    """Decides by the values of its input, so it runs in place."""
+
+    def forward(self, input_ids):
+        if (input_ids < 0).any():
+            raise ValueError("a token is a number from 0 on")
+        return super().forward(input_ids)

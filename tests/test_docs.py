@@ -22,7 +22,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 NEED_LIBRARIES = {"trainers.md"}
-WITH_CODE = [page for page in PAGES if blocks(page, "python") and page.name not in NEED_LIBRARIES]
+ELSEWHERE = {*NEED_LIBRARIES, "tutorial.md"}  # that one runs in test_notebook.py
+WITH_CODE = [page for page in PAGES if blocks(page, "python") and page.name not in ELSEWHERE]
 WITH_LIBRARIES = [page for page in PAGES if page.name in NEED_LIBRARIES]
 
 
@@ -58,9 +59,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_files_that_are_named_are_there(page: Path) -> None:
     """Every path of the repository that a page names in code is there."""
+    assert not re.search("^(<<<<<<<|>>>>>>>)", page.read_text(), re.M), "a merge was left half done"
     named = re.findall(r"`((?:subpath|tests|docs|recipes)/[\w./-]+)`", page.read_text())
     for path in named:
         assert (ROOT / path).exists(), path
+    known = {
+        path.name
+        for folder in ("subpath", "tests", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    alone = set(re.findall(r"`(\w+\.py)`", page.read_text()))
+    assert alone <= known, alone - known
 
 
 def test_readme_s_report_is_what_the_command_prints(

@@ -33,6 +33,7 @@ NAMES = [
     "push_to_hub",
     "save",
     "save_adapter",
+    "sendable",
     "skip_configs",
 ]
 

@@ -457,10 +457,12 @@ def separate_downsample(block: Callable[..., nn.Module], depths: Sequence[int]) 
 class Tokens(nn.Module):
     """A vision transformer: one row of equal blocks."""
 
-    def __init__(self, depth: int, width: int = 8) -> None:
+    def __init__(
+        self, depth: int, width: int = 8, block: Callable[[int], nn.Module] | None = None
+    ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(3, width, 4, 4)
-        self.blocks = nn.ModuleList(TransformerBlock(width) for _ in range(depth))
+        self.blocks = nn.ModuleList((block or TransformerBlock)(width) for _ in range(depth))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -631,6 +633,69 @@ class PairLoop(nn.Module):
         return self.head(x.mean(1))
 
 
+class BrokenLoop(PairLoop):
+    """The same, but for a residual convolution after the first attention and MLP."""
+
+    def __init__(self, depth: int, width: int = 8) -> None:
+        super().__init__(depth, width)
+        self.layers[0].append(Positions(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        for attention, mlp, *more in self.layers:
+            x = attention(x) + x
+            for part in more:
+                x = part(x)
+            x = mlp(x) + x
+        return self.head(x.mean(1))
+
+
+class Positions(nn.Module):
+    """Adds what a convolution over the tokens tells of their places."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Regions(PairLoop):
+    """Two streams in one forward; they come together for attention, and part again."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        local = self.embed(x).flatten(2).transpose(1, 2)
+        region = local.mean(1, keepdim=True)
+        for attention, mlp in self.layers:
+            region = attention(region) + region
+            both = torch.cat([region, local], 1)
+            both = attention(both) + both
+            both = mlp(both) + both
+            region, local = both[:, :1], both[:, 1:]
+        return self.head(region.mean(1))
+
+
+class NamedParts(nn.Module):
+    """A block of two parts of one class, known by name: each adds and norms."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attention, self.output = AddAndNorm(width), AddAndNorm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.output(self.attention(x))
+
+
+class AddAndNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.norm = nn.Linear(width, width), nn.LayerNorm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x + torch.tanh(self.inner(x)))
+
+
 class Again(nn.Module):
     """Calls one block several times."""
 
@@ -792,7 +857,12 @@ def row(name: str, depth: int, fixed: int = 0) -> Known:
 
 
 def _pairs(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
-    return without_branches(model, [f"{path}.{i}" for path in blocks for i in (0, 1)])
+    parts = {
+        f"{path}.{name}": nn.Identity() if isinstance(part, Positions) else Zero()
+        for path in blocks
+        for name, part in model.get_submodule(path).named_children()
+    }
+    return put(model, parts)
 
 
 def _loop(depth: int) -> nn.Module:
@@ -829,6 +899,9 @@ TOYS: dict[str, Toy] = {
     "watched": Toy(lambda: Watched(4), (row("blocks", 4),)),
     "loop": Toy(lambda: _loop(4), (row("branches", 4),), without_branches),
     "pair loop": Toy(lambda: PairLoop(4), (row("layers", 4),), _pairs),
+    "broken loop": Toy(lambda: BrokenLoop(4), (row("layers", 4),), _pairs),
+    "regions": Toy(lambda: Regions(4), (row("layers", 4),), _pairs),
+    "named parts": Toy(lambda: Tokens(4, block=NamedParts), (row("blocks", 4),)),
 }
 
 

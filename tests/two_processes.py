@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 import subpath
 from loops import Fixed, batches, network, phase, training_of
 from subpath.distill import average_statistics
-from subpath.finetune import end_processes, finetune, read_recipe
+from subpath.finetune import Recipe, end_processes, finetune, read_recipe
 from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
 from subpath.finetune.loss_meter import LossMeter
@@ -27,6 +28,8 @@ from subpath.finetune.metrics import accuracies
 from subpath.finetune.phase import ClipSection
 from subpath.finetune.processes import start_processes
 from subpath.finetune.recipe import DistillSection
+from subpath.finetune.tasks.precision import of_all
+from subpath.finetune.training import Checkpointer
 
 VIT = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 4, "num_heads": 2}
 NETWORKS = {"vit_tiny_patch16_224": VIT, "resnet18": {}}
@@ -43,6 +46,28 @@ def settings(name):
     """Batch norm sees each process's own batch, so clipping is left to the other network."""
     clip = ClipSection(mode="value", value=0.02) if name != "resnet18" else None
     return phase(epochs=1, clip=clip), DistillSection(random_pass=name != "resnet18")
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_after_an_epoch(recipe: Recipe, folder: Path) -> None:
+    """As if the run were killed there."""
+    save = Checkpointer.save
+
+    def last(keeper: Checkpointer, training: Any, epoch: int, *rest: Any) -> None:
+        save(keeper, training, epoch, *rest)
+        raise Stopped
+
+    Checkpointer.save = last  # type: ignore[method-assign]
+    try:
+        finetune(recipe, folder)
+    except Stopped:
+        return
+    finally:
+        Checkpointer.save = save  # type: ignore[method-assign]
+    raise AssertionError("the run was not stopped")
 
 
 def share(rank: int, out: Path, recipes: list[Path]) -> None:
@@ -63,10 +88,16 @@ def share(rank: int, out: Path, recipes: list[Path]) -> None:
             save_file(model.state_dict(), out / f"{name}.safetensors")
     seven = [(x[rank:7:2], y[rank:7:2]) for x, y in data]
     top1 = accuracies(model, Fixed(seven).epoch(0), processes, model.skip_configs())
-    for recipe in recipes:
-        finetune(read_recipe(recipe), out / recipe.stem)
+    rows = of_all(torch.arange(6.0).view(3, 2)[rank:] + 10 * rank, processes)
+    for path in recipes:
+        recipe, folder = read_recipe(path), out / path.stem
+        if path.stem == "resumed":
+            stop_after_an_epoch(recipe, folder)
+        finetune(recipe, folder, resume=path.stem == "resumed")
     if rank == 0:
-        (out / "numbers.json").write_text(json.dumps({"losses": losses, "top1": top1}))
+        (out / "numbers.json").write_text(
+            json.dumps({"losses": losses, "top1": top1, "rows": rows.tolist()})
+        )
     assert end_processes() == (rank == 0)
     assert not torch.distributed.is_initialized()
     assert end_processes()  # alone

@@ -12,7 +12,7 @@ from torch import fx, nn
 from ..errors import ConversionError, PlanError
 from ..graph.behaviour import is_linear_in_weight, with_weight
 from ..planning import Addition
-from .gates import addition_path
+from .module_paths import addition_path
 from .twins import put
 
 _HOME = "additions"

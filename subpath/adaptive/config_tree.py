@@ -16,7 +16,8 @@ from torch import fx, nn
 from ..graph.facts import Fact
 from ..skip import SkipConfig
 from .codegen import compile_forward
-from .gates import GatedGraph, addition_path
+from .gates import GatedGraph
+from .module_paths import addition_path
 
 _NOTHING = Fact((), ())
 

@@ -98,7 +98,7 @@ class OriginalOutput:
         except Exception as error:  # other people's code
             raise MisreadError(
                 f"got a {type(adaptive).__name__} that does not run with {config} skipped "
-                f"({_said(error)}); expected blocks of which no more is used than what they "
+                f"({_said(error)}); expected blocks whose only effect is what they "
                 "return. Choose others with blocks=... or skippable=..."
             ) from error
 

@@ -1,4 +1,4 @@
-"""An adaptive model as a backbone: what its stages give, and as pictures if asked for."""
+"""An adaptive model as a backbone: the outputs of its stages, as feature maps if asked for."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..planning import StagePlan
 from .codegen import dispatches
 from .gates import GatedGraph
 
-_MOST_EXTRA = 9  # class, distillation and register tokens beside a picture's
+_MOST_EXTRA = 9  # class, distillation and register tokens beside an image's patches
 
 
 class FeatureInfo(list[dict[str, Any]]):
     """What ``features`` gives, one dict a stage, with the methods of timm's ``FeatureInfo``.
 
     Keys: ``num_chs``; ``reduction``, pixels of the input for one of the output (``None`` if the
-    output is no picture); ``module``, the path of the stage's last block.
+    output is no feature map); ``module``, the path of the stage's last block.
     """
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
@@ -50,8 +50,8 @@ class Layout:
     Attributes:
         channel_dim: the dimension of the channels.
         dims: how many dimensions there are.
-        reduction: pixels of the input for one of the output; ``None``: it is no picture.
-        extra: tokens that are no part of the picture; they stand first.
+        reduction: pixels of the input for one of the output; ``None``: it is no feature map.
+        extra: tokens that are no patches of the image; they stand first.
     """
 
     channel_dim: int
@@ -60,7 +60,7 @@ class Layout:
     extra: int
 
     @dispatches
-    def picture(self, feature: torch.Tensor, given: Sequence[int]) -> torch.Tensor:
+    def feature_map(self, feature: torch.Tensor, given: Sequence[int]) -> torch.Tensor:
         """``feature`` as batch, channels, rows, columns; ``given`` is the input's shape."""
         if self.dims == 4:
             return feature.movedim(self.channel_dim, 1).contiguous()
@@ -69,7 +69,7 @@ class Layout:
         if self.reduction is None or tokens.shape[-1] != rows * columns:
             raise SubpathError(
                 f"got output_fmt='NCHW' for a stage with an output of shape {list(feature.shape)}; "
-                "expected one that is a picture. Use output_fmt='network'"
+                "expected a feature map. Use output_fmt='network'"
             )
         return tokens.reshape(*tokens.shape[:2], rows, columns)
 
@@ -120,7 +120,7 @@ def _layout(
 
 
 def _grid(tokens: int, size: tuple[int, int]) -> int | None:
-    """Pixels of an edge of a square patch if ``tokens`` such patches fill the picture."""
+    """Pixels of an edge of a square patch if ``tokens`` such patches fill the image."""
     edge = round((prod(size) / tokens) ** 0.5)
     fills = all(n % edge == 0 for n in size) and prod(size) == tokens * edge * edge
     return edge if fills else None

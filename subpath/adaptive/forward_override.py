@@ -19,13 +19,14 @@ import torch
 from torch import nn
 
 from ..errors import PlanError, SubpathError
+from ..graph.signature import signature_of
 from ..graph.skipped_output import Template
 from ..graph.tensors import Place, at
 from ..graph.trace import is_torch_layer
 from ..planning import Plan, StageEnd
 from ..skip import SkipConfig
 from .additions import merged
-from .gates import addition_path, patch_path, twin_path
+from .module_paths import addition_path, patch_path, twin_path
 from .statistics import forget, installed, own_norms
 from .switch import Switch
 from .twins import SKIP_AWARE
@@ -67,7 +68,7 @@ class ForwardOverride:
         self.stage = -1
         self.own: dict[str, nn.Module] = {}
         self.counted = False
-        self.__signature__ = inspect.signature(module.forward)
+        self.__signature__ = signature_of(module.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module or what stands in for it, or hand back what is given."""
@@ -109,8 +110,8 @@ class ForwardOverride:
         counts = COUNTS.get()
         if counts is None:
             raise SubpathError(
-                "got a call of a part of the network; expected one of the whole network, which "
-                "tells the first call of a shared block from the next"
+                "got a call of a submodule alone; expected a call of the whole network, as calls "
+                "of a block that is used several times are told apart by counting them"
             )
         number = counts.get(id(self), 0)
         counts[id(self)] = number + 1
@@ -230,8 +231,8 @@ class ForwardOverrides:
         """Take all overrides away; what ``config`` skips is gone for good, with its weights."""
         if self.counted:
             raise SubpathError(
-                "got a network that calls one block several times; expected blocks of their own "
-                "for a sub-network without a switch. Use model.using(skip) instead"
+                "got subnet(...) of a network that calls one block several times and skips some of "
+                "these calls; expected one call of each block. Use model.using(skip) instead"
             )
         root = self._root
         for path, override in self._all():

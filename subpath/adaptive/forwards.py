@@ -14,7 +14,9 @@ from ..skip import SkipConfig
 from .codegen import compile_forward, dispatches
 from .config_tree import Branch, Straight, straight, tree
 from .features import layouts
-from .gates import GatedGraph, Returns, fold, twin_path
+from .folding import Returns, fold
+from .gates import GatedGraph
+from .module_paths import twin_path
 from .prefix import Part, Prefix, find_prefix, rest_of
 from .recompute import recomputed_forward
 from .statistics import install, remove, use_own
@@ -91,6 +93,12 @@ class Forwards:
         # A wrong config may be anything, also what no dictionary takes as a key.
         made = self._made.get((skip, training, returns, shapes)) if isinstance(skip, str) else None
         return self._make(skip, training, returns, inputs) if made is None else made
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Names of the buffers that graphs read and the original does not have."""
+        both = (gated for graphs in self._by_shapes.values() for gated in graphs.values())
+        return tuple({name: None for gated in both for name in gated.constants})
 
     def graphs_for(self, inputs: tuple[Any, ...]) -> Mapping[bool, GatedGraph]:
         """The graphs that hold for these inputs: those of the example, unless sizes decide."""

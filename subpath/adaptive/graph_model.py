@@ -20,8 +20,9 @@ from .additions import merge
 from .codegen import dispatches
 from .config_tree import outputs
 from .features import Layout
+from .folding import Returns, fold
 from .forwards import Forwards
-from .gates import GatedGraph, Returns, fold
+from .gates import GatedGraph
 from .model import AdaptiveModel, Passing
 from .original_methods import for_twins_too, graphs_after_reset
 from .passes import Passes
@@ -323,13 +324,13 @@ class GraphModel(AdaptiveModel):
                     f"converted with: {', '.join(self._forwards.inputs)}"
                 )
             return positional
-        gated = self._graphs[False]
-        facts = [gated.facts[node] for node in gated.graph.find_nodes(op="placeholder")]
         dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
-        return tuple(
-            torch.empty(fact.shape, dtype=dtype, device="meta") if fact.shape else fact.value
-            for fact in facts
+        example: tuple[Any, ...] = tree_map_only(
+            torch.Tensor,
+            lambda x: x.to(dtype) if x.is_floating_point() else x,
+            self._tracing.example,
         )
+        return example
 
     def _check_shapes(self, graph: fx.Graph, inputs: tuple[Any, ...], training: bool) -> None:
         """Let a graph that sizes decided refuse others; which batches it takes is tried."""

@@ -20,8 +20,8 @@ from ..planning import Patch, Plan
 from ..skip import SkipConfig
 from .features import Layout, layouts_by_shape
 from .forward_override import AT_PATCHES, CAPTURED, COUNTS, ForwardOverrides, without_overrides
-from .gates import addition_path, patch_path, twin_path
 from .model import AdaptiveModel
+from .module_paths import addition_path, patch_path, twin_path
 from .patches import can_be_patched, set_patches
 from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch
@@ -95,8 +95,8 @@ class InPlaceModel(AdaptiveModel):
         ]
         if nowhere:
             raise SubpathError(
-                f"got a network in which no module returns or takes the output of "
-                f"{', '.join(nowhere)}; expected one that shows the outputs of its stages. "
+                f"got a network in which no module returns or receives the output of "
+                f"{', '.join(nowhere)}; expected one whose stage outputs can be seen. "
                 "Distil from the network's output alone"
             )
         found: dict[int, torch.Tensor] = {}
@@ -224,13 +224,14 @@ class InPlaceModel(AdaptiveModel):
         root: Any = self._root
         if hasattr(root, "set_grad_checkpointing"):
             root.set_grad_checkpointing(enable)
-        elif hasattr(root, "gradient_checkpointing_enable"):
-            (
-                root.gradient_checkpointing_enable
-                if enable
-                else root.gradient_checkpointing_disable
-            )()
-        elif enable:
+            return
+        done = "enable" if enable else "disable"
+        # transformers has had two names for it
+        for name in ("activation_checkpointing", "gradient_checkpointing"):
+            if hasattr(root, f"{name}_{done}"):
+                getattr(root, f"{name}_{done}")()
+                return
+        if enable:
             raise SubpathError(
                 f"got a {type(root).__name__}, which runs in place and has no gradient "
                 "checkpointing of its own; expected one that has"
@@ -352,6 +353,18 @@ def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceMo
     )
     root._sites.install()  # type: ignore[operator, union-attr]
     return view_of(root)
+
+
+def plain_copy(model: InPlaceModel) -> nn.Module:
+    """The network without what :func:`run_in_place` put into it, over the same weights.
+
+    It keeps twins, patches and statistics of configs, so that it can be prepared again.
+    """
+    memo: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    plain = without_overrides(copy.deepcopy(model._root, memo))
+    for name in _OWN:
+        vars(plain).pop(name)
+    return plain
 
 
 def view_of(root: nn.Module) -> InPlaceModel:

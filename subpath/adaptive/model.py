@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Literal
 
 import torch
@@ -38,6 +39,10 @@ class AdaptiveModel(nn.Module):
     Attributes:
         measured: what each config costs and achieves, if it was measured; saved with the weights.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ForkingPickler.register(cls, _in_parts)  # dispatched by the exact class
 
     measured: MeasuredTable | None
     _switch: Switch
@@ -130,7 +135,7 @@ class AdaptiveModel(nn.Module):
         """
         if self.measured is None:
             raise ChoiceError(
-                "got a model of which nothing was measured; expected a table in model.measured, as "
+                "got a model without measurements; expected a table in model.measured, as "
                 "subpath.measure.measured_table makes it, or a run saved with one"
             )
         config = self.measured.choose(
@@ -185,8 +190,8 @@ class AdaptiveModel(nn.Module):
             *args: what the model takes.
             skip: the skip config; default: the active one.
             output_fmt: ``"network"`` gives them as the network has them (the channels are in
-                dimension ``model.stages[i].channel_dim``); ``"NCHW"`` as pictures: batch,
-                channels, rows, columns. Tokens beside the picture's, which are taken to stand
+                dimension ``model.stages[i].channel_dim``); ``"NCHW"`` as feature maps: batch,
+                channels, rows, columns. Tokens beside the patches', which are taken to stand
                 first (class token, registers), are then left out.
             **kwargs: inputs by name.
 
@@ -195,7 +200,7 @@ class AdaptiveModel(nn.Module):
 
         Raises:
             SkipConfigError: ``skip`` is not a config of this model.
-            SubpathError: a stage's output is no picture.
+            SubpathError: a stage's output is no feature map.
         """
         if output_fmt not in ("network", "NCHW"):
             raise SubpathError(f"got output_fmt={output_fmt!r}; expected 'network' or 'NCHW'")
@@ -203,10 +208,10 @@ class AdaptiveModel(nn.Module):
         if output_fmt == "network":
             return list(found)
         given = args[0] if args else next(iter(kwargs.values()))
-        pictures = []  # a comprehension would be a frame of its own to torch.compile
+        maps = []  # a comprehension would be a frame of its own to torch.compile
         for layout, feature in zip(self._layouts, found, strict=True):
-            pictures.append(layout.picture(feature, given.shape))
-        return pictures
+            maps.append(layout.feature_map(feature, given.shape))
+        return maps
 
     @property
     def feature_info(self) -> FeatureInfo:
@@ -264,7 +269,10 @@ class AdaptiveModel(nn.Module):
         raise NotImplementedError
 
     def skip_aware_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters that the original does not have, by name: of twin norms and patches."""
+        """The parameters that the original does not have, by name.
+
+        Those of twin norms, patches and additions.
+        """
         for name, parameter in self.named_parameters():
             if name.partition(".")[0] in SKIP_AWARE:
                 yield name, parameter
@@ -275,7 +283,7 @@ class AdaptiveModel(nn.Module):
         return self._frozen is not None
 
     def freeze_original(self, freeze: bool = True) -> None:
-        """Let only skip-aware parameters learn: those of twin norms and patches.
+        """Let only skip-aware parameters learn: those of twin norms, patches and additions.
 
         The original's parameters get no gradient, and in train mode its modules stay in eval mode:
         statistics and dropout are as in use. So the super-net stays the original, bit for bit, and
@@ -319,6 +327,9 @@ class AdaptiveModel(nn.Module):
         if self.plan.patches:
             ranks = ", ".join("full" if p.rank is None else str(p.rank) for p in self.plan.patches)
             lines.append(f"  patches of rank {ranks}")
+        if self.plan.additions:
+            highest = max(addition.rank for addition in self.plan.additions)
+            lines.append(f"  {len(self.plan.additions)} additions of rank {highest}")
         if self.calibrated:
             lines.append(f"  with statistics of their own: {', '.join(self.calibrated)}")
         return "\n".join(lines)
@@ -353,8 +364,17 @@ class AdaptiveModel(nn.Module):
     def __reduce__(self) -> Any:
         raise SubpathError(
             "got a request to pickle an AdaptiveModel; expected subpath.save(model, directory), "
-            "which writes safetensors and JSON (pickles can run code when they are loaded)"
+            "which writes safetensors and JSON (pickles can run code when they are loaded). "
+            "Processes of multiprocessing and torch.multiprocessing exchange models as they are; "
+            "for another library's workers (joblib, ray) give them subpath.sendable(model)"
         )
+
+
+def _in_parts(model: AdaptiveModel) -> tuple[Any, ...]:
+    """How a model goes to another process of this machine; see :mod:`.sending`."""
+    from .sending import in_parts  # it knows both kinds of model
+
+    return in_parts(model)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import ConversionError
 from ..planning import Patch
-from .gates import patch_path
+from .module_paths import patch_path
 from .twins import Store, put
 
 _HOME = "patches"

@@ -12,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ..skip import SkipConfig
 from .codegen import compile_forward
-from .gates import GatedGraph, Returns, fold
+from .folding import Returns, fold
+from .gates import GatedGraph
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from .gates import Gate, GatedGraph, add_patch, apply_addition, as_after_sum, twin_path
+from .folding import add_patch, apply_addition, as_after_sum
+from .gates import Gate, GatedGraph
+from .module_paths import twin_path
 
 
 def choosing_graph(gated: GatedGraph, stages: int) -> fx.Graph:

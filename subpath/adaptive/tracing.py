@@ -13,7 +13,8 @@ from torch import fx, nn
 from ..graph.read import read_opened
 from ..planning import Plan
 from .codegen import dispatches
-from .gates import GatedGraph, add_gates
+from .gates import GatedGraph
+from .gating import add_gates
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -24,10 +25,12 @@ class Tracing:
 
     Attributes:
         plan: how the network is cut.
+        example: the inputs of the conversion, without data.
         opaque_functions: functions that stay single calls.
     """
 
     plan: Plan
+    example: tuple[Any, ...]
     opaque_functions: Collection[Callable[..., Any]] = ()
 
     def graphs(self, model: nn.Module, inputs: tuple[Any, ...]) -> dict[bool, GatedGraph]:

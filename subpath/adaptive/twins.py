@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import ConversionError
 from ..planning import TwinNorm
-from .gates import twin_path
+from .module_paths import twin_path
 
 # Where in a network the parameters lie that the original does not have.
 SKIP_AWARE = ("twin_norms", "patches", "additions")

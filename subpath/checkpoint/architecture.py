@@ -116,8 +116,8 @@ def without_data(architecture: Architecture, tensors: Mapping[str, Tensor]) -> n
     unsaved = sum(b.nbytes for name, b in model.named_buffers() if name not in saved)
     if unsaved > max(_MAX_UNSAVED_BYTES, sum(t.nbytes for t in tensors.values())):
         raise CheckpointError(
-            f"got an architecture {shown(architecture.name)} whose tables take {unsaved} bytes "
-            "beside its weights; expected a network of the size of its weights"
+            f"got an architecture {shown(architecture.name)} whose buffers take {unsaved} bytes "
+            "beside the saved weights; expected no more than the weights themselves"
         )
     return model
 

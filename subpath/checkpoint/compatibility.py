@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive.additions import fresh_addition, has_place
-from ..adaptive.gates import addition_path, patch_path, twin_path
+from ..adaptive.module_paths import addition_path, patch_path, twin_path
 from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
 from ..planning import Plan

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..adaptive.additions import fresh_addition
-from ..adaptive.gates import addition_path, patch_path, twin_path
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.module_paths import addition_path, patch_path, twin_path
 from ..adaptive.patches import fresh_patch
 from ..adaptive.statistics import original_key
 from ..adaptive.twins import SKIP_AWARE

@@ -169,6 +169,11 @@ def verify(directory: str | os.PathLike[str]) -> Description:
     """
     folder = Path(directory)
     description = _read(folder, folder)
+    if description.original is not None:
+        raise CheckpointError(
+            f"got {folder}, which holds an adapter; expected a whole model, as subpath.save or "
+            "`subpath finetune` writes it (an adapter of a run lies inside the run's directory)"
+        )
     tensors = _tensors(folder, folder, description)
     made = description.architecture
     if made is not None and made.is_timm:

@@ -10,6 +10,7 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..adaptive.internals import example_for
 from ..adaptive.model import AdaptiveModel
 from ..errors import CheckpointError
 from .architecture import check_arguments, recorded
@@ -126,7 +127,7 @@ def write_model(
 def _size_of_numbers(model: AdaptiveModel) -> tuple[int, ...]:
     """Of one example input; none where it was tokens, which zeros of its size would not be."""
     shape = model.input_shape
-    if shape is None or not model._example(None).args[0].is_floating_point():
+    if shape is None or not example_for(model).args[0].is_floating_point():
         return ()
     return shape[1:]
 

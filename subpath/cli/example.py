@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -69,7 +68,9 @@ class Example:
             raise ModelError(f"{error}. In the terminal: {options}") from error
 
     def _check_names(self, model: nn.Module) -> None:
-        parameters = inspect.signature(model.forward).parameters.values()
+        from ..graph.signature import signature_of
+
+        parameters = signature_of(model.forward).parameters.values()
         names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         unknown = [name for name in self.kwargs if name not in names]
         if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -90,12 +90,12 @@ def export(
 
     from ..export import to_onnx, to_torch  # torch takes a second: not for --help
 
-    with only_results_on_stdout(), status_line() as observer:
-        observer("making the network")
+    with only_results_on_stdout(), status_line() as on_progress:
+        on_progress("making the network", 0, None)
         name, adaptive = _network(model, weights, example, arguments, cut)
         target = output or Path(_file_name(name, skip) + _ENDINGS[kind])
         given = as_example(example.inputs(adaptive)) if example else None
-        how: dict[str, Any] = {"example_input": given, "batch": free, "observer": observer}
+        how: dict[str, Any] = {"example_input": given, "batch": free, "on_progress": on_progress}
         if kind == "onnx":
             made = to_onnx(adaptive, target, skip, opset=opset, **how)
         else:

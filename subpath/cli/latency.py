@@ -96,15 +96,15 @@ class Measuring:
 
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MeasureError("got --device cuda; expected one that torch sees here: cpu")
-        with status_line() as observer:
-            observer("making the network")
+        with status_line() as on_progress:
+            on_progress("making the network", 0, None)
             model, inputs = subject.converted(subject.make())
             model.to(self.device)
             tables = []
             for batch in self.batches:
 
-                def told(step: str, batch: int = batch) -> None:
-                    observer(f"batch {batch}: {step}")
+                def told(step: str, done: int, total: int | None, batch: int = batch) -> None:
+                    on_progress(f"batch {batch}: {step}", done, total)
 
                 tables.append(
                     measure.latency(
@@ -116,7 +116,7 @@ class Measuring:
                         precision=self.precision,
                         compiled=self.compiled,
                         runtime=self.runtime,
-                        observer=told,
+                        on_progress=told,
                     )
                 )
             return tables

@@ -1,4 +1,4 @@
-"""Progress bars of a run: loss, learning rate, images a second, time left."""
+"""Progress bars of a run: loss, learning rate, samples a second, time left."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ProgressBars:
             return
         speed = (self._batches - done) * self._batch_size / (now - before)
         self._last = (now, self._batches)
-        numbers = [f"{speed:.0f} images/s"]
+        numbers = [f"{speed:.0f} samples/s"]
         if loss is not None:
             numbers.insert(0, f"loss {float(loss):.3f}")
         if learning_rate is not None:

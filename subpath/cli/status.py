@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from ..progress import OnProgress
 
 
 @contextmanager
-def status_line() -> Iterator[Callable[[str], None]]:
+def status_line() -> Iterator[OnProgress]:
     """Gives a function that shows what is done now, on stderr, if that is a terminal."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
     with console.status("", refresh_per_second=2) as status:  # seldom: times are measured beside it
-        yield lambda step: status.update(Text(step))
+
+        def show(step: str, done: int, total: int | None) -> None:
+            status.update(Text(step if total is None else f"{step} ({done} of {total})"))
+
+        yield show

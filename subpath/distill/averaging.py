@@ -20,9 +20,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace each gradient by its mean over the processes of ``torch.distributed``.
 
     Call it after the last batch of an update, instead of a data-parallel wrapper. Alone, it does
-    nothing.
+    nothing. Gradients of weights that are shared out (``fully_shard``) are such means already.
     """
-    _average([p.grad for p in parameters if p.grad is not None])
+    if _alone():
+        return
+    from torch.distributed.tensor import DTensor
+
+    found = [p.grad for p in parameters if p.grad is not None]
+    _average([gradient for gradient in found if not isinstance(gradient, DTensor)])
 
 
 def average_statistics(model: nn.Module) -> None:
@@ -31,8 +36,12 @@ def average_statistics(model: nn.Module) -> None:
     _average([b for name, b in model.named_buffers() if name.rpartition(".")[2] in names])
 
 
+def _alone() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1
+
+
 def _average(tensors: Sequence[Tensor]) -> None:
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+    if _alone():
         return
     piece: list[Tensor] = []
     for tensor in tensors:

@@ -9,8 +9,9 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from ..errors import ExportError
+from ..progress import OnProgress, first_of
 from ..skip import SkipConfig, skip_configs
-from .source import Observer, Source
+from .source import Source
 
 TOLERANCE = 1e-4
 
@@ -33,7 +34,7 @@ def configs_to_check(stages: int) -> tuple[SkipConfig, ...]:
 
 
 def largest_difference(
-    source: Source, configs: Sequence[SkipConfig], run: Run, observer: Observer
+    source: Source, configs: Sequence[SkipConfig], run: Run, on_progress: OnProgress
 ) -> float:
     """The largest absolute difference between a file and torch, on random inputs.
 
@@ -45,9 +46,8 @@ def largest_difference(
             have other shapes, or are not numbers.
     """
     worst = 0.0
-    for number, config in enumerate(configs, 1):
-        observer(f"checking {config} against torch ({number} of {len(configs)})")
-        ends = number == 1 or config.count("T") == len(config)
+    for config in first_of(configs, None, "comparing configs with torch", on_progress):
+        ends = config == configs[0] or config.count("T") == len(config)
         for size in (1, 3) if source.free and ends else (1,):
             inputs = source.batch(size)
             with torch.no_grad():

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..adaptive.internals import network_in
 from ..adaptive.model import AdaptiveModel
 from ..adaptive.runtime_graph import choosing_graph
 from ..adaptive.subnet import straight_module
 from ..checkpoint.files import write_atomically
 from ..errors import ExportError
+from ..progress import OnProgress, no_progress
 from ..skip import SkipConfig
 from .check import configs_to_check, largest_difference
 from .record import RUNTIME, Exported
 from .session import Session
-from .source import Observer, Source, cause, check_place, source
+from .source import Source, cause, check_place, source
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,7 +39,7 @@ def to_onnx(
     example_input: Any = None,
     batch: int | None = None,
     opset: int | None = None,
-    observer: Observer = lambda step: None,
+    on_progress: OnProgress = no_progress,
 ) -> Exported:
     """Write a model as an ONNX file that runs without this library.
 
@@ -56,7 +58,8 @@ def to_onnx(
             take; default: those of the conversion. All sizes but the batch are fixed.
         batch: a fixed batch size; default: free.
         opset: version of the operators; default: torch's choice.
-        observer: is told in a few words what is done next.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Returns:
         What was written, and the largest difference to torch.
@@ -91,7 +94,7 @@ def to_onnx(
             "Export these configs one by one, with skip"
         )
     taken = source(model, example_input, batch)
-    observer("exporting with torch.onnx")
+    on_progress("exporting with torch.onnx", 0, None)
     written = _single(taken, config, opset) if config is not None else _runtime(taken, opset)
     describe(written, model, skip)
     configs = configs_to_check(len(model.stages)) if config is None else (config,)
@@ -102,7 +105,7 @@ def to_onnx(
 
         ir.save(written, temporary)
         session = Session(temporary, taken.names, config is None)
-        differences.append(largest_difference(taken, configs, session.run, observer))
+        differences.append(largest_difference(taken, configs, session.run, on_progress))
 
     write_atomically(target, save)
     return Exported(
@@ -145,7 +148,7 @@ def _runtime(taken: Source, opset: int | None) -> ir.Model:
 
     stages = len(taken.model.stages)
     graph = choosing_graph(taken.gated, stages)
-    module = straight_module(taken.model._root, graph, original={}, training=False)
+    module = straight_module(network_in(taken.model), graph, original={}, training=False)
     letters = tuple(torch.tensor(False) for _ in range(stages))  # one object would be one input
     model = _through_torch(module, taken, letters, opset)
     scalars = list(model.graph.inputs)[-stages:]

@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_leaves
 from ..adaptive.model import AdaptiveModel
 from ..checkpoint.files import write_atomically
 from ..errors import ExportError
+from ..progress import OnProgress, no_progress
 from ..skip import SkipConfig
 from .check import largest_difference
 from .record import Exported, Tensor
-from .source import Observer, Source, cause, check_place, source
+from .source import Source, cause, check_place, source
 
 
 def to_torch(
@@ -27,7 +28,7 @@ def to_torch(
     *,
     example_input: Any = None,
     batch: int | None = None,
-    observer: Observer = lambda step: None,
+    on_progress: OnProgress = no_progress,
 ) -> Exported:
     """Write one sub-network as torch.export's ``.pt2``.
 
@@ -41,7 +42,8 @@ def to_torch(
         example_input: a tensor, or a tuple of all inputs, whose height and width the file is to
             take; default: those of the conversion.
         batch: a fixed batch size; default: free.
-        observer: is told in a few words what is done next.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Raises:
         ExportError: the network cannot be exported, or the file computes something else; nothing
@@ -52,7 +54,7 @@ def to_torch(
     check_place(target)
     config = SkipConfig(skip, len(model.stages))
     taken = source(model, example_input, batch)
-    observer("exporting with torch.export")
+    on_progress("exporting with torch.export", 0, None)
     program = _program(taken, config)
     loaded: list[torch.nn.Module] = []
     differences: list[float] = []
@@ -67,7 +69,7 @@ def to_torch(
         with temporary.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             loaded.append(torch.export.load(file).module())
-        differences.append(largest_difference(taken, (config,), run, observer))
+        differences.append(largest_difference(taken, (config,), run, on_progress))
 
     write_atomically(target, save)
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ import torch
 
 from ..adaptive.gates import GatedGraph
 from ..adaptive.graph_model import GraphModel
+from ..adaptive.internals import example_for, graphs_for, input_names, takes_any_batch
 from ..adaptive.model import AdaptiveModel
 from ..errors import ExportError, SubpathError
 
-Observer = Callable[[str], None]
 """Is told in a few words what is done next."""
 
 
@@ -57,7 +57,7 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
     if not isinstance(model, GraphModel):
         raise ExportError(
             f"got a {type(model).__name__} that runs in place, whose forward decides in Python; "
-            "expected a network with a graph, from which such a file is written. Export one "
+            "expected one that runs from its graph, of which such a file is made. Export one "
             "depth: torch.export.export(model.subnet(skip), args, kwargs). It runs in place "
             f"because: {model.plan.why}"
         )
@@ -79,7 +79,7 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
         raise ExportError("got a model without data (on the meta device); expected weights")
     if any(w.device.type != "cpu" for w in weights):
         model = copy.deepcopy(model).cpu()
-    given = model._example_inputs(example_input)
+    given = example_for(model, example_input).args
     others = sorted({type(value).__name__ for value in given if not _is_batch(value)})
     if others:
         raise ExportError(
@@ -88,8 +88,8 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
         )
     inputs = random_like(given, 2 if batch is None else batch, seed=0)
     try:
-        gated = model._graphs_for(inputs)[False]
-        fits_any = not gated.by_size or model._any_batch(gated, inputs, training=False)
+        gated = graphs_for(model, inputs)[False]
+        fits_any = takes_any_batch(model, inputs)
     except SubpathError as error:
         shapes = ", ".join(str(list(value.shape)) for value in inputs)
         raise ExportError(
@@ -100,7 +100,7 @@ def source(model: AdaptiveModel, example_input: Any, batch: int | None) -> Sourc
             "got a network whose forward depends on the batch size; expected a fixed one for the "
             "file: --batch N, or batch=N in Python"
         )
-    return Source(model, inputs, model._forwards.inputs, gated, batch is None)
+    return Source(model, inputs, input_names(model), gated, batch is None)
 
 
 def random_like(inputs: Sequence[Any], batch: int | None, seed: int) -> tuple[torch.Tensor, ...]:

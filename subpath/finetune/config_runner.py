@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
 from ..planning import StagePlan
@@ -16,6 +17,19 @@ from .processes import Processes
 
 Run = Callable[..., tuple[Any, tuple[Tensor, ...]]]
 Read = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a network gave, and what some of its modules said meanwhile.
+
+    Attributes:
+        output: of the network.
+        said: for each module that was listened to, by path, the last it gave.
+    """
+
+    output: Any
+    said: Mapping[str, Any]
 
 
 class ConfigRunner:
@@ -27,6 +41,8 @@ class ConfigRunner:
         compiled: compile each config when it is first used.
         recompute: keep stage outputs alone; compute the rest again in the backward pass.
         read: brings an output to the form that is learned from; default: in single precision.
+        heard: paths of modules whose outputs are read too; ``read`` is then given a
+            :class:`Heard`.
     """
 
     def __init__(
@@ -36,11 +52,13 @@ class ConfigRunner:
         compiled: bool = False,
         recompute: bool = False,
         read: Read | None = None,
+        heard: Sequence[str] = (),
     ) -> None:
         self.stages: Sequence[StagePlan] = model.stages
         self._model, self._processes = model, processes
         self._compiled, self._recompute = compiled, recompute
         self._read = read or in_single
+        self._heard = {path: model.get_submodule(path) for path in heard}
         model.set_grad_checkpointing(recompute)
         self._runs: dict[str, Run] = {}
 
@@ -68,9 +86,9 @@ class ConfigRunner:
             yield partial(self._reading, run)
 
     def _reading(self, run: Run, *args: Any, **kwargs: Any) -> tuple[Any, tuple[Tensor, ...]]:
-        with self._processes.autocast():
+        with self._processes.autocast(), _listening(self._heard) as said:
             output, stages = run(*args, **kwargs)
-        return self._read(output), stages
+        return self._read(Heard(output, said) if self._heard else output), stages
 
     def _make(self, skip: str, args: tuple[Any, ...]) -> Run:
         if self._compiled and not self._recompute:
@@ -78,6 +96,25 @@ class ConfigRunner:
             run: Run = torch.compile(straight)
             return run
         return partial(self._model.forward_features_of_stages, skip=skip)
+
+
+@contextmanager
+def _listening(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
+    """Keep what each module gives last."""
+    said: dict[str, Any] = {}
+
+    def hook(path: str) -> Callable[..., None]:
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            said[path] = output
+
+        return keep
+
+    handles = [module.register_forward_hook(hook(path)) for path, module in modules.items()]
+    try:
+        yield said
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def call(network: Callable[..., Any], inputs: Any) -> Any:

@@ -18,11 +18,12 @@ from ..errors import RecipeError
 from ..fitting import fit
 from .callback import Callback
 from .engine import Learn, Training
-from .loader import Batches, Place, SeededBatches
+from .loader import Batches, Place, SeededBatches, to_device
 from .network import in_sync
 from .phase import PhaseSection
 from .processes import Processes
 from .recipe import Recipe
+from .sharding import shard
 from .tasks import Task
 from .training import PHASES
 from .weight_updates import WeightUpdater, make_updater
@@ -83,7 +84,11 @@ def make_phase(
         model = in_sync(model, processes.device)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
-    processes.broadcast(model)
+    if recipe.shard:
+        assert isinstance(model, AdaptiveModel)
+        shard(model, processes)
+    else:
+        processes.broadcast(model)
     return batches, make_updater(model, phase, per_epoch, processes)
 
 
@@ -109,14 +114,14 @@ def make_training(
 
 
 def converted(network: nn.Module, context: RunContext) -> AdaptiveModel:
-    """The adaptive model of ``network``, cut as the recipe says."""
+    """The adaptive model of ``network``, cut as the recipe says; ``auto``: as far as it can be."""
     section = context.recipe.convert
     device = next((p.device for p in network.parameters()), context.processes.device)
     return convert(
         network,
-        context.task.example(2).to(device),
+        to_device(context.task.example(2), device),
         groups=section.groups,
-        skippable=section.skippable,
+        skippable="all" if section.skippable == "auto" else section.skippable,
         blocks=section.blocks,
         twin_norms=section.twin_norms,
         low_rank=section.low_rank,
@@ -130,7 +135,8 @@ def fitted(model: AdaptiveModel, context: RunContext) -> AdaptiveModel:
         count = max(1, section.images // section.batch_size)
         size, seed = section.batch_size, context.recipe.seed
         batches = list(context.task.unaugmented_batches(size, count, seed, Place()))
-        fit(model, batches, rank=section.rank, max_cost=section.max_cost)
+        cost, mask = section.max_cost, context.task.padding
+        fit(model, batches, rank=section.rank, max_cost=cost, mask=mask)
     return model
 
 

@@ -46,7 +46,7 @@ class Training:
         updater: what changes the weights.
         accumulate: batches for one update.
         seeds: of the run and the phase.
-        memory_format: of pictures.
+        memory_format: of images.
     """
 
     name: str
@@ -146,8 +146,12 @@ def distillation_learner(
     section: DistillSection,
     teacher: Callable[[Any], Any] | None = None,
     outputs: Outputs | None = None,
+    padding: str | None = None,
 ) -> Learn:
-    """The two passes of the method (Kang and Lee, section 3.2, algorithm 1)."""
+    """The two passes of the method (Kang and Lee, section 3.2, algorithm 1).
+
+    ``padding`` names the input that tells which tokens the stage outputs are pooled over.
+    """
     if section.teacher is not None:
         criterion = with_teacher(criterion, section.teacher, outputs)
 
@@ -165,6 +169,7 @@ def distillation_learner(
             base_task=section.base_task,
             further=random_config(len(student.stages), seed) if section.random_pass else (),
             outputs=outputs,
+            feature_mask=None if padding is None else inputs[padding],
             weight=weight * section.whole,
             backward=updater.processes.backward,
         )

@@ -66,8 +66,12 @@ def summarise(
     skips: Sequence[str] | None,
     context: RunContext,
     calibrate_batches: int = 0,
+    counted: AdaptiveModel | None = None,
 ) -> Summary:
-    """Metrics and GMACs of some configs; by default all, or the useful ones of many."""
+    """Metrics and GMACs of some configs; by default all, or the useful ones of many.
+
+    ``counted`` is the model whose multiply-adds are counted, if ``model`` has parts of its weights.
+    """
     stages = len(model.stages)
     chosen = [SkipConfig(skip, stages) for skip in skips or useful_configs(stages)]
     between = [skip for skip in chosen if 0 < len(skip.skipped) < stages]
@@ -90,7 +94,7 @@ def summarise(
         )
     finally:
         context.callback.end()
-    counts = count_macs(model, context.task.example(1), skips=chosen)
+    counts = count_macs(counted or model, context.task.example(1), skips=chosen)
     results = tuple(ConfigResult(skip, metrics[skip], counts[skip].gmacs) for skip in chosen)
     return Summary(context.recipe.model.name, results)
 

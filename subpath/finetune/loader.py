@@ -198,7 +198,7 @@ def to_device(
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Any:
-    """The tensors of a batch on a device; pictures (four dimensions) in a memory format."""
+    """The tensors of a batch on a device; images (four dimensions) in a memory format."""
     if isinstance(value, Tensor):
         if value.dim() != 4:
             memory_format = torch.preserve_format

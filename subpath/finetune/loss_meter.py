@@ -27,7 +27,7 @@ class EpochLosses:
     features: float | None
     base_task: float | None
     seconds: float
-    images_per_second: float
+    samples_per_second: float
 
 
 class LossMeter:
@@ -36,7 +36,7 @@ class LossMeter:
     Attributes:
         sums: of each of ``LOSSES``; a loss that is not computed counts 0.
         batches: how many.
-        images: how many.
+        samples: how many.
         distilled: whether the losses of a second pass were among them.
         rate: the learning rate of the first update.
         bad: for each pass, the first batch whose loss was not finite.
@@ -45,13 +45,13 @@ class LossMeter:
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(len(LOSSES), device=device)
         self.bad = torch.full((len(PASSES),), NEVER, device=device)
-        self.batches = self.images = 0
+        self.batches = self.samples = 0
         self.distilled = False
         self.rate = 0.0
         self.seconds = 0.0
         self._since = time.perf_counter()
 
-    def add(self, losses: Mapping[str, Tensor], images: int) -> None:
+    def add(self, losses: Mapping[str, Tensor], samples: int) -> None:
         """Add the losses of one batch."""
         none = self.sums.new_zeros(())
         self.sums += torch.stack([losses.get(name, none).float() for name in LOSSES])
@@ -60,7 +60,7 @@ class LossMeter:
         )
         self.bad = self.bad.where(of_passes.isfinite(), self.bad.clamp(max=self.batches))
         self.batches += 1
-        self.images += images
+        self.samples += samples
         self.distilled = "logits" in losses
 
     def check(self, processes: Processes, phase: str, epoch: int) -> None:
@@ -80,9 +80,9 @@ class LossMeter:
     def means(self, processes: Processes) -> EpochLosses:
         """The means over all batches of all processes."""
         seconds = self.seconds + time.perf_counter() - self._since
-        counted = self.sums.new_tensor([self.batches, self.images])
+        counted = self.sums.new_tensor([self.batches, self.samples])
         totals = processes.sum(torch.cat([self.sums, counted])).tolist()
-        *sums, batches, images = totals
+        *sums, batches, samples = totals
         mean = {name: value / batches for name, value in zip(LOSSES, sums, strict=True)}
         return EpochLosses(
             loss=mean["loss"],
@@ -91,7 +91,7 @@ class LossMeter:
             features=mean["features"] if self.distilled else None,
             base_task=mean["base_task"] if self.distilled else None,
             seconds=seconds,
-            images_per_second=images / seconds,
+            samples_per_second=samples / seconds,
         )
 
     def state(self) -> dict[str, object]:
@@ -99,7 +99,7 @@ class LossMeter:
         return {
             "sums": self.sums,
             "batches": self.batches,
-            "images": self.images,
+            "samples": self.samples,
             "distilled": self.distilled,
             "rate": self.rate,
             "seconds": self.seconds + time.perf_counter() - self._since,

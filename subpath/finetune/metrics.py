@@ -140,6 +140,10 @@ def _found(
         for name, output in _computed(run(inputs), processes):
             measures[name].update(read(output), targets)
         callback.batch(None, None)
+    if processes.sharded:  # others may have a batch more, and need this one's parts for it
+        for _ in range(processes.most(len(batches)) - len(batches)):
+            for _ in _computed(run(inputs), processes):
+                pass
     return {name: counted.result(processes) for name, counted in measures.items()}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from ..adaptive.gates import patch_path, twin_path
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.module_paths import patch_path, twin_path
 
 
 def original_name(name: str) -> str:

@@ -22,7 +22,7 @@ class OptimiserSection(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Each layer learns this much slower than the one after it; a twin norm as its original."""
     twin_lr: PositiveNumber = 1.0
-    """Twin norms learn at this many times the rate: in a trained network they alone are new."""
+    """Twin norms and patches, new in a trained network, learn at this many times the rate."""
     arguments: Arguments = Field(default_factory=dict)
     """Further keyword arguments, for example ``betas``."""
 
@@ -97,8 +97,9 @@ class PhaseSection(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mixup: MixupSection | None = None
     original: Literal["trained", "frozen"] = "trained"
-    """``frozen``: only what the original does not have learns, twin norms and patches (``fit``).
-    The super-net stays the original bit for bit, and its pass needs no gradient."""
+    """``frozen``: only what the original does not have learns: twin norms, patches (``fit``) and
+    additions (``convert.low_rank``). The super-net stays the original bit for bit, and its pass
+    needs no gradient."""
     freeze: Names = ()
     """Names of weights that stay as they are, for example ``["conv1.*", "layer1.*"]``. Norms that
     are frozen whole keep their statistics too."""

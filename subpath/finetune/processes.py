@@ -21,10 +21,12 @@ class Processes:
     Attributes:
         accelerator: accelerate's view of device, precision and processes.
         device: where this process computes.
+        sharded: whether they share out the weights, so that every forward is one of all.
     """
 
     accelerator: Accelerator
     device: torch.device
+    sharded: bool = False
 
     @property
     def rank(self) -> int:
@@ -68,22 +70,30 @@ class Processes:
             torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MIN)
         return numbers
 
+    def most(self, number: int) -> int:
+        """The greatest of the processes' numbers."""
+        return -int(self.minimum(torch.tensor([-number], device=self.device)))
+
     def wait(self) -> None:
         """Wait for the other processes."""
         self.accelerator.wait_for_everyone()
 
 
 def start_processes(
-    device: str = "auto", precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: str = "auto",
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    shard: bool = False,
 ) -> Processes:
     """Join the other processes, if ``accelerate launch`` or ``torchrun`` started several.
 
     Args:
         device: ``auto``, or a device of torch; several processes share out the accelerators.
         precision: ``fp32``, ``bf16`` or ``fp16``.
+        shard: whether the weights are to be shared out.
 
     Raises:
-        RecipeError: the device or the precision cannot be had here.
+        RecipeError: the device or the precision cannot be had here, or there is nobody to share
+            with.
     """
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
     # accelerate keeps one state for the whole process; a second run may want another precision.
@@ -105,7 +115,12 @@ def start_processes(
             f"got precision: fp16 on {chosen.type}; expected CUDA, or bf16, which needs no scaled "
             "losses"
         )
-    return Processes(accelerator, chosen)
+    if shard and not several:
+        raise RecipeError(
+            "got shard: true and one process; expected several, each of which keeps a part of the "
+            "weights: torchrun --nproc_per_node 2 --no-python subpath finetune RECIPE"
+        )
+    return Processes(accelerator, chosen, shard)
 
 
 def end_processes() -> bool:

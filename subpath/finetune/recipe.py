@@ -55,14 +55,26 @@ class ConvertSection(Section):
     blocks: Names | None = None
     twin_norms: Literal["mandatory", "all", "none"] = "mandatory"
     low_rank: Annotated[int, Field(ge=0)] = 0
+    max_macs: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """With ``skippable: auto``: multiply-adds of the base-net at most, as a share of the whole.
+    Those blocks are skipped that hurt least for what they save, measured on training data."""
 
     @field_validator("skippable")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         entries = value if isinstance(value, list) else [value]
-        if value is not None and not all(type(n) in (int, float) and n >= 0 for n in entries):
-            raise ValueError("expected a number (blocks, or a share below 1.0) or a list of them")
+        numbers = all(type(n) in (int, float) and n >= 0 for n in entries)
+        if not numbers and value not in (None, "all", "auto"):
+            raise ValueError(
+                "expected a number (blocks, or a share below 1.0), a list of them, all or auto"
+            )
         return value
+
+    @model_validator(mode="after")
+    def _budget(self) -> ConvertSection:
+        if (self.skippable == "auto") != (self.max_macs is not None):
+            raise ValueError("expected skippable: auto and max_macs together")
+        return self
 
 
 class FitSection(Section):
@@ -216,6 +228,9 @@ class Recipe(Section):
     recompute: bool = False
     """Keep the outputs of stages alone and compute the rest again in the backward pass: less
     memory, about a third more time."""
+    shard: bool = False
+    """With several processes: each keeps a part of the weights, gradients and optimiser's state of
+    the fine-tune (FSDP), for networks that one device cannot hold. Networks that run in place."""
     sync_batch_norm: bool = False
     """With several processes: batch statistics over all of them (CUDA only). Else each process
     normalises its own batch, and running statistics are averaged after each epoch."""
@@ -270,6 +285,23 @@ class Recipe(Section):
     def _one_of_two(self) -> Recipe:
         if self.compile and self.recompute:
             raise ValueError("expected compile or recompute, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _in_parts(self) -> Recipe:
+        together = {
+            "train": self.train,
+            "keep_best": self.keep_best,
+            "finetune.ema": self.finetune.ema,
+            "distill.teacher": self.distill.teacher,
+            "compile": self.compile,
+            "precision: fp16": self.precision == "fp16",
+        }
+        wrong = [key for key, value in together.items() if value]
+        if self.shard and wrong:
+            raise ValueError(
+                f"expected with shard no {' and no '.join(wrong)}: a part is not enough"
+            )
         return self
 
     @model_validator(mode="after")

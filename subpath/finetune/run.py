@@ -13,8 +13,10 @@ from torch import nn
 
 from .. import checkpoint
 from ..adaptive.model import AdaptiveModel
+from ..conversion import convert
 from ..errors import RecipeError, RunError
 from ..skip import SkipConfig
+from .block_choice import check_budget, with_chosen_blocks
 from .callback import Callback, NoCallback
 from .config_runner import ConfigRunner
 from .context import RunContext, converted, fitted, make_phase, make_training, threads
@@ -41,6 +43,7 @@ from .run_directory import (
     shorten_log,
 )
 from .seeds import set_seeds
+from .sharding import whole
 from .tasks import open_task
 from .training import PHASES, Checkpointer, Goodness, Metrics, run_phase
 
@@ -96,7 +99,7 @@ def _run(
     recipe: Recipe, folder: Path, overwrite: bool, resume: bool, callback: Callback
 ) -> Summary:
     """A run from start to end, step by step."""
-    processes = start_processes(recipe.device, recipe.precision)
+    processes = start_processes(recipe.device, recipe.precision, recipe.shard)
     resume = resume and (folder / RECIPE).is_file()
     if resume:
         check_same_recipe(folder, recipe)
@@ -111,6 +114,7 @@ def _run(
     callback = callback if processes.first else NoCallback()
     context = RunContext(recipe, folder, processes, task.fitted(network), made, callback)
     model = converted(network, context)  # fails, if it must, before anything is done
+    check_budget(model, context)
     if processes.first and resume:
         shorten_log(folder, _epochs_done(checkpointer))
     elif processes.first:
@@ -119,10 +123,16 @@ def _run(
 
     if recipe.train is not None and not checkpointer.is_past("train"):
         network = _train(network.to(processes.device), recipe.train, context, checkpointer)
+    context = with_chosen_blocks(network.to(processes.device), context, resume)
+    if recipe.train is not None or context.recipe is not recipe:
         model = converted(network, context)
-    model = _finetune(fitted(model.to(processes.device), context), context, checkpointer)
+    if not recipe.shard:  # else parts alone go to a device
+        model.to(processes.device)
+    model = _finetune(fitted(model, context), context, checkpointer)
 
-    summary = summarise(model, None, context)
+    kept = _together(model, context) if recipe.shard else model
+    summary = summarise(model, None, context, counted=kept)
+    model = kept
     model.measured = summary.table()
     if processes.first:
         checkpoint.save(model, folder, made, context.task.input_size)
@@ -165,12 +175,16 @@ def _finetune(
     working = updater.model
     assert isinstance(working, AdaptiveModel)
     task, processes = context.task, context.processes
-    student = ConfigRunner(working.train(), processes, recipe.compile, recipe.recompute, task.read)
+    student = ConfigRunner(
+        working.train(), processes, recipe.compile, recipe.recompute, task.read, task.heard
+    )
     section, teacher = recipe.distill.teacher, None
     if section is not None:
         teacher = make_teacher(teacher_network(section, context.made), processes, task.read)
     criterion = task.criterion(phase)
-    learn = distillation_learner(student, updater, criterion, recipe.distill, teacher, task.outputs)
+    learn = distillation_learner(
+        student, updater, criterion, recipe.distill, teacher, task.outputs, task.padding
+    )
     training = make_training("finetune", phase, batches, learn, updater, context)
     ends = (SkipConfig.super_net(stages), SkipConfig.base_net(stages))
 
@@ -191,6 +205,15 @@ def _finetune(
     model.load_state_dict(kept.state_dict())
     model.freeze_original(False)
     return model
+
+
+def _together(model: AdaptiveModel, context: RunContext) -> AdaptiveModel:
+    """A model whose weights are shared out, in one piece on the CPU."""
+    network = make_network(context.recipe, context.made)
+    example = context.task.example(2)
+    one = convert(network, example, plan=model.plan, check=False)
+    one.load_state_dict(whole(model.state_dict()))
+    return one
 
 
 def _check_stages(recipe: Recipe, stages: int) -> None:

@@ -17,6 +17,7 @@ from .resume import remove_checkpoints
 
 RECIPE, LOG, SUMMARY, BEST = "recipe.yaml", "log.jsonl", "summary.json", "best"
 ADAPTER = "adapter"
+BLOCKS = "blocks.json"  # that were chosen to be skipped
 
 # What a run may be resumed with, though it is not what the run began with.
 _FREE = ("output", "data.root", "data.workers")
@@ -41,7 +42,7 @@ def prepare(folder: Path, recipe: Recipe, overwrite: bool) -> None:
                 "(--output DIR), --resume to go on with the run in it, or --overwrite to replace it"
             )
         remove_checkpoints(folder)
-        for name in (checkpoint.DESCRIPTION, RECIPE, LOG, SUMMARY):
+        for name in (checkpoint.DESCRIPTION, RECIPE, LOG, SUMMARY, BLOCKS):
             (folder / name).unlink(missing_ok=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)

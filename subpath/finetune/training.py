@@ -20,6 +20,7 @@ from .phase import PhaseSection
 from .recipe import Recipe
 from .resume import write_checkpoint
 from .run_directory import append_to_log
+from .sharding import in_parts, optimiser_in_parts, whole
 
 PHASES = ("train", "finetune")
 
@@ -71,6 +72,8 @@ class Checkpointer:
         """Write where the training is: in ``epoch`` (from 0), with what ``meter`` has seen."""
         updater = training.updater
         average_statistics(updater.model)
+        weights = whole(updater.model.state_dict())
+        optimiser = whole(updater.optimiser.state_dict())
         if not updater.processes.first:
             return
         scaler = updater.processes.accelerator.scaler
@@ -80,8 +83,8 @@ class Checkpointer:
             "phase": training.name,
             "epoch": epoch,
             "updates": updater.done,
-            "model": updater.model.state_dict(),
-            "optimiser": updater.optimiser.state_dict(),
+            "model": weights,
+            "optimiser": optimiser,
             "ema": updater.ema.module.state_dict() if updater.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "meter": meter.state(),
@@ -103,8 +106,9 @@ class Checkpointer:
                 f"got {updater.processes.count} processes, and a checkpoint of "
                 f"{state['processes']}; expected as many as the run began with"
             )
-        updater.model.load_state_dict(state["model"])
-        updater.optimiser.load_state_dict(state["optimiser"])
+        updater.model.load_state_dict(in_parts(state["model"], updater.model.state_dict()))
+        optimiser = optimiser_in_parts(state["optimiser"], updater.optimiser)
+        updater.optimiser.load_state_dict(optimiser)
         _as_before(updater.optimiser)
         updater.done = state["updates"]
         if updater.ema is not None:

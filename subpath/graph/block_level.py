@@ -115,9 +115,18 @@ def _families(tree: CallTree) -> list[list[Call]]:
     families: dict[str, list[Call]] = defaultdict(list)
     times = Counter(call.path for call in tree.skippable)
     for call in tree.skippable:
-        if re.search(r"\d", call.path.rpartition(".")[2]) or times[call.path] > 1:
+        if _is_numbered(call) or times[call.path] > 1:
             families[parent(call.path)].append(call)
     return list(families.values())
+
+
+def _is_numbered(call: Call) -> bool:
+    return re.search(r"\d", call.path.rpartition(".")[2]) is not None
+
+
+def _may_be_siblings(one: Call, other: Call) -> bool:
+    """Whether both have numbers, or are calls of one module."""
+    return one.path == other.path or (_is_numbered(one) and _is_numbered(other))
 
 
 def _places(tree: CallTree, siblings: Sequence[Call]) -> Level:
@@ -144,8 +153,11 @@ def _is_undecided(tree: CallTree, siblings: Sequence[Call], level: Level) -> boo
 
 
 def _is_row(tree: CallTree, call: Call, same: Same) -> bool:
+    """Whether the parts of ``call`` are numbered and alike; names tell parts of one block apart."""
     first, *others = parts(tree, call) or [call]
-    return bool(others) and all(same(first, other) for other in others)
+    return bool(others) and all(
+        same(first, other) and _may_be_siblings(first, other) for other in others
+    )
 
 
 def _repeats(chain: Sequence[Call], same: Same) -> bool:

@@ -58,10 +58,15 @@ def find_blocks(tree: CallTree, known: Collection[str] = ()) -> tuple[Block, ...
             inner = _descend(tree, call, level, known)
             blocks += [] if inner == [block] and _is_odd(tree, call, level) else inner
     claimed = {node for block in blocks for node in block.nodes}
+    apart = {
+        node for call in tree.skippable if is_at(tree, call, level) for node in tree.nodes[call]
+    }
+    flat: list[Block] = []
     for owner, units in list(owned.items()):
         left = [unit for unit in units if unit.add not in claimed]
-        blocks += _repeating(tree, owner, left, known)
-    blocks = [block for block in blocks if not _updates_one_vector(tree, block)]
+        flat += _repeating(tree, owner, left, known, apart)
+    blocks = [block for block in blocks if not any(block.nodes < other.nodes for other in flat)]
+    blocks = [block for block in blocks + flat if not _updates_one_vector(tree, block)]
     blocks.sort(key=lambda block: min(tree.residual.order[end] for end in block.ends))
     return _unique_names(blocks)
 
@@ -88,12 +93,10 @@ def _descend(tree: CallTree, call: Call, level: Level, known: Collection[str]) -
     units = [unit for path in block.paths for unit in reversed(path.units)]
     own = [unit for unit in units if _owner(tree, unit) == call]
     found = parts(tree, call)
-    if own and not found:
-        return _repeating(tree, call, own, known) or [block]
     below = [inner.path for part in found for inner in (part, *inside(tree, part))]
     if any(pattern(path) in patterns for path in below) or (len(found) == 1 and not own):
         return [inner for part in found for inner in _descend(tree, part, level, known)]
-    return [block]
+    return _repeating(tree, call, own, known) or [block]
 
 
 def _is_odd(tree: CallTree, call: Call, level: Level) -> bool:
@@ -129,19 +132,25 @@ def _updates_one_vector(tree: CallTree, block: Block) -> bool:
     streams = [shape(stream) or () for stream in tree.streams_into(block.nodes)]
     numbers = max(prod(add[1:]) for add in adds)
     one_vector = numbers == max(max(add[1:]) for add in adds)
-    return one_vector and any(prod(stream[1:]) > numbers for stream in streams)
+    batch = {add[0] for add in adds}
+    return one_vector and any(prod(s[1:]) > numbers and s[0] in batch for s in streams if s)
 
 
 def _repeating(
-    tree: CallTree, owner: Call | None, units: Sequence[Unit], known: Collection[str]
+    tree: CallTree,
+    owner: Call | None,
+    units: Sequence[Unit],
+    known: Collection[str],
+    apart: Collection[fx.Node] = (),
 ) -> list[Block]:
     """Blocks of a forward that makes several adds itself, as ``for f in fs: x = x + f(x)``.
 
     The branches must repeat: attention, MLP, attention, MLP makes two blocks, while attention,
-    MLP is one module with two units and no row of blocks.
+    MLP is one module with two units and no row of blocks. A row ends where nodes that are kept
+    ``apart``, blocks known already, lie between.
     """
     blocks: list[Block] = []
-    for row in _rows(tree, units):
+    for row in _rows(tree, units, apart):
         branches = [_branch_modules(tree, owner, unit) for unit in row]
         if len(row) > 1 and all(branches):
             lengths = _known_lengths(branches, known) or _block_lengths(tree, row, branches)
@@ -174,9 +183,11 @@ def _lengths_by_container(branches: Sequence[Sequence[str]]) -> list[int]:
     One of them may lack a part: a norm, or a unit of its own.
     """
     paths = [".".join(_common(branch)) for branch in branches]
-    runs = [(path, len(list(run))) for path, run in groupby(paths)]
-    is_row = len(runs) < len(paths) and _are_numbered([path for path, _ in runs])
-    return [length for _, length in runs] if is_row else [len(paths)]
+    for containers in (paths, list(map(parent, paths))):
+        runs = [(path, len(list(run))) for path, run in groupby(containers)]
+        if len(runs) < len(paths) and _are_numbered([path for path, _ in runs]):
+            return [length for _, length in runs]
+    return [len(paths)]
 
 
 def _equal(length: int, count: int) -> list[int]:
@@ -226,17 +237,28 @@ def _are_numbered(paths: Sequence[str]) -> bool:
     return one_container and alike_but_for_numbers and different
 
 
-def _rows(tree: CallTree, units: Iterable[Unit]) -> list[list[Unit]]:
+def _rows(tree: CallTree, units: Iterable[Unit], apart: Collection[fx.Node]) -> list[list[Unit]]:
     rows: list[list[Unit]] = []
     for unit in units:
-        if (
-            rows
-            and tree.residual.steps_to(tree.residual.origin(unit), rows[-1][-1].add) is not None
-        ):
+        if rows and _goes_on(tree, rows[-1], unit, apart):
             rows[-1].append(unit)
         else:
             rows.append([unit])
     return rows
+
+
+def _goes_on(tree: CallTree, row: Sequence[Unit], unit: Unit, apart: Collection[fx.Node]) -> bool:
+    """Whether ``unit`` begins at the end of ``row``, or where that is the only thing in between.
+
+    Other units may lie between, which are no blocks by themselves, and what was split before the
+    row's last unit may come together again after it.
+    """
+    residual = tree.residual
+    origin, last = residual.origin(unit), row[-1].add
+    if residual.steps_to(origin, last) is not None:
+        return True
+    steps = residual.steps_to(origin, residual.origin(row[0]), residual.units)
+    return steps is not None and last in steps and not any(step in apart for step in steps)
 
 
 def _period(kinds: Sequence[_Kind], same: Callable[[_Kind, _Kind], bool]) -> int:
@@ -247,22 +269,26 @@ def _period(kinds: Sequence[_Kind], same: Callable[[_Kind, _Kind], bool]) -> int
 
 
 def _branch_modules(tree: CallTree, owner: Call | None, unit: Unit) -> list[str]:
-    """Paths of the modules that the owner calls to compute the unit's branch."""
+    """Paths of the modules that the owner calls to compute the unit's branch.
+
+    Without what it takes from other inputs, which the branches of all blocks may share.
+    """
     calls = tree.residual.traced.calls
     order = tree.residual.order
-    start = order[tree.residual.origin(unit)]
+    origin = tree.residual.origin(unit)
     depth = 0 if owner is None else calls[unit.add].index(owner) + 1
-    paths: dict[str, None] = {}
     todo, seen = [unit.branch], set()
     while todo:
         node = todo.pop()
-        if node not in tree.residual.flow or order[node] <= start or node in seen:
-            continue
-        seen.add(node)
-        if len(calls[node]) > depth:
-            paths[calls[node][depth].path] = None
-        todo.extend(node.all_input_nodes)
-    return sorted(paths)
+        if node in tree.residual.flow and order[node] > order[origin] and node not in seen:
+            seen.add(node)
+            todo.extend(node.all_input_nodes)
+    made = {origin}
+    for node in sorted(seen, key=order.__getitem__):
+        if not made.isdisjoint(node.all_input_nodes):
+            made.add(node)
+    branch = seen & made or seen
+    return sorted({calls[node][depth].path for node in branch if len(calls[node]) > depth})
 
 
 def _flat_blocks(
@@ -273,11 +299,9 @@ def _flat_blocks(
 ) -> list[Block]:
     """The blocks of so many units each."""
     names = _names(_cut(branches, lengths))
-    pieces = zip(names, _cut(units, lengths), _cut(_ends(tree, units), lengths), strict=True)
-    found = (
-        _flat_block(tree, name, tree.residual.origin(own[0]), ends[-1])
-        for name, own, ends in pieces
-    )
+    ends = [several[-1] for several in _cut(_ends(tree, units), lengths)]
+    starts = [tree.residual.origin(units[0]), *ends[:-1]]
+    found = (_flat_block(tree, *piece) for piece in zip(names, starts, ends, strict=True))
     return [block for block in found if block is not None]
 
 
@@ -296,8 +320,13 @@ def _names(blocks: Sequence[Sequence[Sequence[str]]]) -> list[str]:
 
 
 def _ends(tree: CallTree, units: Sequence[Unit]) -> list[fx.Node]:
-    """Where each unit ends: at its add, or behind the norm that follows each of them."""
-    ends = [tree.residual.origin(unit) for unit in units[1:]]
+    """Where each unit ends: where the next begins, or behind the norm that follows each of them.
+
+    Where the next one takes a part of the sum only, at its add.
+    """
+    shape, origin = tree.residual.shape, tree.residual.origin
+    pairs = ((unit.add, origin(after)) for unit, after in pairwise(units))
+    ends = [start if shape(start) == shape(add) else add for add, start in pairs]
     after = [tree.residual.steps_to(end, unit.add) for unit, end in zip(units, ends, strict=False)]
     last = units[-1].add
     for _ in after[-1:] and (after[-1] or ()):

@@ -126,9 +126,20 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         made = memo[id(value)] = type(value).__new__(type(value))
         state = vars(value).items()
         made.__setstate__({n: v if type(v) in _ATOMS else _copied(v, memo) for n, v in state})
+    elif isinstance(value, torch.jit.ScriptModule):
+        made = _copied_script(value, memo)
     else:
         made = copy.deepcopy(value, memo)
     return made
+
+
+def _copied_script(module: torch.jit.ScriptModule, memo: dict[int, Any]) -> nn.Module:
+    """With gradients on, the parameters of the copy would be results, which keep no gradient."""
+    with torch.no_grad():
+        copied: nn.Module = copy.deepcopy(module, memo)
+    for own, other in zip(module.parameters(), copied.parameters(), strict=True):
+        other.requires_grad_(own.requires_grad)
+    return copied
 
 
 @lru_cache(maxsize=4096)

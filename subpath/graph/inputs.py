@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from .signature import signature_of
 from .tensors import tensors_in
 
 
@@ -56,21 +56,22 @@ def as_inputs(model: nn.Module, given: Any) -> Inputs:
 def inputs_in(batch: Any, like: torch.Tensor) -> Inputs:
     """What a batch of a loader gives the network, on the device and in the precision of ``like``.
 
-    Of a tuple or list, as ``(images, labels)``, that is the first element; a dict holds inputs by
-    name.
+    Of a tuple or list, as ``(images, labels)``, that is the first element; a dict, there too, holds
+    inputs by name.
     """
 
     def placed(value: torch.Tensor) -> torch.Tensor:
         return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
-    if isinstance(batch, Mapping):
-        return Inputs((), dict(batch)).map(placed)
-    return Inputs((batch[0] if isinstance(batch, (tuple, list)) else batch,)).map(placed)
+    given = batch[0] if isinstance(batch, (tuple, list)) else batch
+    if isinstance(given, Mapping):
+        return Inputs((), dict(given)).map(placed)
+    return Inputs((given,)).map(placed)
 
 
 def _takes(model: nn.Module, names: Mapping[Any, Any]) -> bool:
     """Whether ``model.forward`` takes all ``names`` as keyword arguments."""
-    parameters = inspect.signature(model.forward).parameters.values()
+    parameters = signature_of(model.forward).parameters.values()
     by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     any_name = any(p.kind is p.VAR_KEYWORD for p in parameters)
     known = names.keys() & by_name
@@ -80,7 +81,7 @@ def _takes(model: nn.Module, names: Mapping[Any, Any]) -> bool:
 def in_order(model: nn.Module, inputs: Inputs) -> tuple[Any, ...] | None:
     """The inputs as positional ones; ``None`` if there are gaps between those given by name."""
     args, left = list(inputs.args), dict(inputs.kwargs)
-    for parameter in list(inspect.signature(model.forward).parameters.values())[len(args) :]:
+    for parameter in list(signature_of(model.forward).parameters.values())[len(args) :]:
         if not left or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
             break
         if parameter.name not in left:

@@ -15,7 +15,7 @@ from functools import cached_property
 from torch import fx, nn
 
 from .behaviour import is_identity
-from .residual import Path, ResidualGraph, Unit
+from .residual import SOURCE, Path, ResidualGraph, Unit
 from .trace import Call
 
 
@@ -172,9 +172,14 @@ class CallTree:
         return not self.residual.has_weights(nodes) and not any(facts[n].macs for n in nodes)
 
     def streams_into(self, nodes: frozenset[fx.Node]) -> set[fx.Node]:
-        """The flow values that are made outside of ``nodes`` and used inside."""
+        """The flow values that are made outside of ``nodes`` and used inside.
+
+        Also those that begin inside: what is looked up for a number that is handed in.
+        """
+        flow = self.residual.flow
         parents = {parent for node in nodes for parent in node.all_input_nodes}
-        return {p for p in parents - nodes if p in self.residual.flow}
+        begun = {node for node in nodes if node in flow and SOURCE in flow.pred[node]}
+        return begun | {p for p in parents - nodes if p in flow}
 
     def _same_size_outside(self, node: fx.Node, inside: frozenset[fx.Node]) -> fx.Node | None:
         """The size handed to a block that hands it on (the outputs have the inputs' shapes)."""

@@ -24,6 +24,7 @@ from . import shapes
 from .copies import try_out
 from .facts import Fact, fact_of, flops
 from .inputs import Inputs
+from .signature import signature_of
 from .tensors import at, has_memory, leaves, storage_of, tensors_in
 from .trace import Call, CallValues, TracedGraph
 
@@ -61,7 +62,7 @@ def _run(root: nn.Module, inputs: Inputs, is_leaf: IsLeaf) -> TracedGraph:
     recorder = _Recorder(root.eval(), is_leaf)
     recorder.add_inputs(root, inputs)
     for path, module in root.named_modules():
-        if path and not isinstance(module, torch.jit.ScriptModule):
+        if path:
             recorder.watch(path, module)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
@@ -281,7 +282,7 @@ def named_arguments(
     forward: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Each argument of a call with its place: its name, and a number among ``*args``."""
-    bound = inspect.signature(forward).bind(*args, **kwargs)
+    bound = signature_of(forward).bind(*args, **kwargs)
     for name, value in bound.arguments.items():
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:

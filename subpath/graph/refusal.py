@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from torch import fx
 
 from .module_calls import CallTree
-from .residual import ResidualGraph
+from .residual import ResidualGraph, Unit
 from .stages import Stage
 
 
@@ -20,10 +21,11 @@ def findings(tree: CallTree, stages: Sequence[Stage], norms: Collection[str]) ->
         norms: paths of its normalisation layers.
     """
     residual = tree.residual
-    adds = [node for node in residual.dominators if residual.operands(node) is not None]
+    adds = [n for n in residual.flow if n in residual.order and residual.operands(n) is not None]
+    units = {add for add, unit in residual.units.items() if _has_weights(residual, unit)}
     concatenations = [n for n in residual.dominators if getattr(n.target, "__name__", "") == "cat"]
     counts = (
-        f"{_many(len(adds), 'addition')} ({len(residual.units)} onto an identity shortcut) and "
+        f"{_many(len(adds), 'addition')} ({len(units)} onto an identity shortcut) and "
         f"{_many(len(concatenations), 'concatenation')} of branches"
     )
     held = [stage for stage in stages if any(block.block for block in stage.blocks)]
@@ -32,9 +34,9 @@ def findings(tree: CallTree, stages: Sequence[Stage], norms: Collection[str]) ->
         why = f"{_many(len(longer), 'stage')} with no such block in the later half"
     elif held:
         why = f"{_many(len(held), 'stage')} with one such block each, which always runs"
-    elif residual.units and not _on_the_chain(residual):
+    elif units and not _on_the_chain(residual, units):
         why = "no identity shortcut spans all that flows at its place (cells, dual paths, widening)"
-    elif residual.units:
+    elif units:
         why = "no two blocks with an identity shortcut follow each other"
     elif normed := sum(_has_normed_shortcut(residual, add, norms) for add in adds):
         why = f"{_many(normed, 'shortcut')} through a norm, which is no identity"
@@ -42,19 +44,38 @@ def findings(tree: CallTree, stages: Sequence[Stage], norms: Collection[str]) ->
         why = "every addition has weights on both sides"
     elif concatenations:
         why = "branches are only concatenated"
+    elif joins := _joins(residual):
+        why = f"branches meet in no sum, but in {', '.join(joins[:4])}, and that is no shortcut"
     else:
         why = "there is one path without branches"
     return f"{counts}: {why}"
 
 
-def _on_the_chain(residual: ResidualGraph) -> bool:
+def _has_weights(residual: ResidualGraph, unit: Unit) -> bool:
+    """Whether the branch has any; a softmax less its maximum has none."""
+    return residual.has_weights(residual.between(unit.fork, unit.branch))
+
+
+def _joins(residual: ResidualGraph) -> list[str]:
+    """The names of what takes several values of the flow, the last in the network first."""
+    names = []
+    for node in reversed(residual.order):
+        if node in residual.flow and len(residual.flow.pred[node]) > 1:
+            target: Any = node.target
+            if node.op == "call_module":
+                target = type(residual.modules[str(target)])
+            names.append(getattr(target, "__name__", str(target)).partition(".")[0].strip("_"))
+    return list(dict.fromkeys(names))
+
+
+def _on_the_chain(residual: ResidualGraph, units: Collection[fx.Node]) -> bool:
     """Whether a residual add dominates the output: all that flows runs through it."""
     (output,) = residual.traced.graph.find_nodes(op="output")
     ends = [node for node in output.all_input_nodes if node in residual.dominators]
     for end in ends:
         node: fx.Node | None = end
         while node is not None:
-            if node in residual.units:
+            if node in units:
                 return True
             node = residual.dominators.get(node)
     return False

@@ -95,8 +95,16 @@ class ResidualGraph:
         self._traits_of_kinds: dict[object, Traits] = {}
         self._norms: dict[object, bool] = {}
         self.units: dict[fx.Node, Unit] = {}
-        for node, fork in self.dominators.items():
-            if (unit := self._find_unit(node, fork)) is not None:
+        everywhere = frozenset(node for node in traced.graph.nodes if node in self.flow)
+        for node in traced.graph.nodes:
+            if (operands := self.operands(node)) is None:
+                continue
+            fork = self.dominators.get(node)
+            if fork is not None:
+                unit = self._find_unit(node, operands, fork)
+            else:  # several inputs meet: the stream is the one that the branch is made of
+                unit = self._unit_of_stream(node, operands, everywhere, self.units)
+            if unit is not None:
                 self.units[node] = unit
 
     @cached_property
@@ -186,13 +194,13 @@ class ResidualGraph:
             fork = self.dominators.get(node)
             if operands is None or fork is None:
                 continue
-            sides = [self._between(fork, side) for side in operands]
+            sides = [self.between(fork, side) for side in operands]
             weights = [self._weight_layers(side) for side in sides]
             if min(weights) == 1 < max(weights):
                 found |= sides[weights.index(1)] - sides[weights.index(max(weights))]
         return frozenset(found)
 
-    def _between(self, fork: fx.Node, node: fx.Node) -> set[fx.Node]:
+    def between(self, fork: fx.Node, node: fx.Node) -> set[fx.Node]:
         """The flow nodes from ``fork`` (without it) to ``node``."""
         seen: set[fx.Node] = set()
         todo = [node]
@@ -275,16 +283,18 @@ class ResidualGraph:
             (node,) = sources
         return node
 
-    def steps_to(self, end: fx.Node, start: fx.Node) -> tuple[fx.Node, ...] | None:
+    def steps_to(
+        self, end: fx.Node, start: fx.Node, units: Mapping[fx.Node, Unit] | None = None
+    ) -> tuple[fx.Node, ...] | None:
         """The identities, activations and norms on the way from ``start`` to ``end``.
 
-        ``None`` if there is another way, or something else on it.
+        ``None`` if there is another way, or something else on it. The ``units`` are closed.
         """
 
         def goes_on(node: fx.Node) -> bool:
             return node is not start and self.order[node] > self.order[start]
 
-        trail = self._trail(end, goes_on, {}, activations=True)
+        trail = self._trail(end, goes_on, units or {}, activations=True)
         return trail.steps if trail is not None and trail.start is start else None
 
     def is_written_after(self, node: fx.Node) -> bool:
@@ -339,18 +349,28 @@ class ResidualGraph:
         units = dict(self.units)
         for node in sorted(inside, key=self.order.__getitem__):
             operands = None if node in units else self.operands(node)
-            if operands is None:
-                continue
-            left, right = operands
-            found = []
-            for side, other in ((left, right), (right, left)):
-                trail = self._as_far_back(side, inside, units)
-                if trail is not None and self._is_shared(trail.start, other, inside):
-                    found.append((side, trail.start))
-            if len(found) == 1:
-                unit = _as_unit(node, operands, *found[0])
+            if operands is not None:
+                unit = self._unit_of_stream(node, operands, inside, units)
                 units |= {node: unit} if unit is not None else {}
         return units
+
+    def _unit_of_stream(
+        self,
+        node: fx.Node,
+        operands: tuple[fx.Node, fx.Node],
+        inside: frozenset[fx.Node],
+        units: Mapping[fx.Node, Unit],
+    ) -> Unit | None:
+        """The unit that ends at ``node``, if one operand alone comes in by an identity path.
+
+        Or begins inside, and the other is made of it.
+        """
+        found = []
+        for side, other in (operands, operands[::-1]):
+            trail = self._as_far_back(side, inside, units)
+            if trail is not None and self._is_shared(trail.start, other, inside):
+                found.append((side, trail.start))
+        return _as_unit(node, operands, *found[0]) if len(found) == 1 else None
 
     def _as_far_back(
         self, end: fx.Node, inside: frozenset[fx.Node], units: Mapping[fx.Node, Unit]
@@ -372,11 +392,10 @@ class ResidualGraph:
                 todo.extend(node.all_input_nodes)
         return start not in inside
 
-    def _find_unit(self, node: fx.Node, fork: fx.Node) -> Unit | None:
+    def _find_unit(
+        self, node: fx.Node, operands: tuple[fx.Node, fx.Node], fork: fx.Node
+    ) -> Unit | None:
         """The unit that ends at ``node``, if one operand alone is ``fork`` by an identity path."""
-        operands = self.operands(node)
-        if operands is None:
-            return None
 
         def is_after_fork(step: fx.Node) -> bool:
             return self.order[step] > self.order[fork]
@@ -462,7 +481,7 @@ class ResidualGraph:
             else:
                 sources = self._sources(step, units, activations=True)
                 assert sources is not None
-                elements[step] = elements[sources[0]]
+                elements[step] = elements[sources[0]].contiguous()  # a sum has strides of its own
         end = elements[trail.end]
         return isinstance(end, torch.Tensor) and torch.equal(end, numbers)
 

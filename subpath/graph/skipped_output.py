@@ -153,12 +153,12 @@ class _Parts:
         self._units = [unit for path in block.paths for unit in path.units]
         steps = {step for path in block.paths if path.exact for step in path.steps}
         self._norms_on_path = set(filter(self._residual.is_norm, steps))
-        self._calls: dict[fx.Node, Call] = {}  # the call, of those the owners make, of each node
-        for owner in dict.fromkeys(map(tree.owner, self._units)):
-            for node in block.nodes:
-                stack = self._traced.calls[node]
-                if len(stack) > len(owner) and stack[: len(owner)] == owner:
-                    self._calls.setdefault(node, stack[len(owner)])
+        owners = {call for unit in self._units for call in tree.owner(unit)}
+        self._calls: dict[fx.Node, Call] = {}  # the outermost call around each that holds no owner
+        for node in sorted(block.nodes, key=self._residual.order.__getitem__):
+            call = next((call for call in self._traced.calls[node] if call not in owners), None)
+            if call is not None:
+                self._calls[node] = call
 
     def handed_back(self) -> Iterator[tuple[Call, Template]]:
         zeros: set[fx.Node] = set()
@@ -211,8 +211,10 @@ class _Parts:
         """What calls have to give as zeros, so that ``node`` is zero; ``None`` if none can."""
         if node not in self._block.nodes:
             return None
-        if node in self._calls and not self._residual.leaves_zeros(node):
-            return {node} if node in self._nodes_of_result(self._calls[node]) else None
+        call = self._calls.get(node)
+        is_dropout = self._residual.leaves_zeros(node)
+        if call is not None and not (is_dropout and call.path == node.target):
+            return {node} if node in self._nodes_of_result(call) else None
         for together in self._residual.zero_if(node):
             found = [self._zeros_for(parent) for parent in together]
             if found and all(nodes is not None for nodes in found):

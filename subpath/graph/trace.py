@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 from ..errors import TraceError
 from .copies import on_meta, shape_copy
 from .facts import Fact, propagate
+from .randomness import nothing_drawn
 from .sizes import Sizes
 from .tensors import Place
 
@@ -125,7 +126,10 @@ def trace(
             _own_backward_kept(),
             torch.device("cpu"),
         ):  # tensors that a forward makes from numbers alone are real
-            graph = tracer.trace(copy)
+            kept = _kept(copy)
+            with nothing_drawn():
+                graph = tracer.trace(copy)
+            _check_kept(copy, kept)
     except Exception as error:  # a forward may raise anything when it meets a proxy
         raise TraceError(
             f"got a {type(model).__name__} whose own forward torch.fx cannot trace: "
@@ -151,6 +155,44 @@ def trace(
         ) from error
     by_size = bool(tracer.decisions)
     return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque, by_size)
+
+
+_Kept = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _kept(module: nn.Module) -> _Kept:
+    """What ``module`` keeps from one call to the next: buffers, and tensors or their places."""
+    plain = {n: v for n, v in vars(module).items() if v is None or isinstance(v, torch.Tensor)}
+    return dict(module._buffers), plain
+
+
+def _check_kept(module: nn.Module, before: _Kept) -> None:
+    """A graph does not know what a forward puts onto its module, but for what it writes in place.
+
+    Raises:
+        TraceError: it puts something there.
+    """
+    buffers, plain = before
+    for held, names in ((module._buffers, buffers), (vars(module), plain)):
+        for name in names:
+            value = held.get(name)
+            if isinstance(value, fx.Proxy) and not _is_written(value.node, name):
+                raise TraceError(f"got a forward that keeps {name} for its next call")
+
+
+def _is_written(node: fx.Node, name: str) -> bool:
+    """Whether ``node`` is the module's own tensor of that name, written in place (``+=``)."""
+    in_place = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
+    while node.target in in_place and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node.op == "get_attr" and str(node.target).rpartition(".")[2] == name
+
+
+def _restore(module: nn.Module, before: _Kept) -> None:
+    """Forget what a forward put there that could not be traced."""
+    buffers, plain = before
+    module._buffers.update(buffers)
+    vars(module).update(plain)
 
 
 @contextmanager
@@ -339,10 +381,17 @@ class _Tracer(fx.Tracer):
         last = next(iter(reversed(self.graph.nodes)))
         fx_stack = self.module_stack.copy()
         try:
-            try:
+            if self.is_leaf_module(m, path):
                 return super().call_module(m, forward, args, kwargs)
+            kept = _kept(m)
+            try:
+                with nothing_drawn():
+                    result = super().call_module(m, forward, args, kwargs)
+                _check_kept(m, kept)
+                return result
             except Exception as error:  # a forward may raise anything when it meets a proxy
                 self.opaque[path] = _reason(error)
+                _restore(m, kept)
                 self.module_stack = fx_stack  # torch.fx does not restore it on an exception
                 for node in reversed(self.graph.nodes):
                     if node is last:
@@ -365,7 +414,7 @@ class _Tracer(fx.Tracer):
         if type(a) is OrderedDict:  # torch.fx would make a plain dict of it
             return self.create_proxy("call_function", OrderedDict, ([*a.items()],), {}).node
         if isinstance(a, dict) and type(a) is not dict:
-            raise TraceError(f"got a {type(a).__name__}, which a graph would make a dict of")
+            raise TraceError(f"got a {type(a).__name__}, which torch.fx would make a plain dict")
         return super().create_arg(a)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:

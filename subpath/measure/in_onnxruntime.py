@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..adaptive.model import AdaptiveModel
+from ..progress import OnProgress, first_of, no_progress
 from ..skip import SkipConfig
 
 
@@ -16,7 +17,7 @@ def onnx_sides(
     model: AdaptiveModel,
     inputs: tuple[Any, ...],
     configs: Sequence[SkipConfig],
-    observer: Callable[[str], None] = lambda step: None,
+    on_progress: OnProgress = no_progress,
 ) -> dict[SkipConfig, Callable[[], object]]:
     """What runs each config once, with as many threads as torch has now.
 
@@ -28,8 +29,7 @@ def onnx_sides(
 
     sides: dict[SkipConfig, Callable[[], object]] = {}
     with tempfile.TemporaryDirectory() as directory:  # a session has read its file when it is made
-        for number, skip in enumerate(configs, 1):
-            observer(f"writing {skip} as an ONNX file ({number} of {len(configs)})")
+        for skip in first_of(configs, None, "writing each config as an ONNX file", on_progress):
             made = to_onnx(model, Path(directory) / f"{skip}.onnx", skip, example_input=inputs)
             session = Session(made.path, [tensor.name for tensor in made.inputs], switches=False)
             sides[skip] = partial(session.run, skip, inputs)

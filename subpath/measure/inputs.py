@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from ..graph.inputs import Inputs
+from ..graph.signature import signature_of
 from ..graph.tensors import tensors_in
 
 InputShapes = Sequence[int] | Mapping[str, Sequence[int]]
@@ -51,7 +51,7 @@ def of_batch(inputs: Inputs, batch: int) -> Inputs:
 
 
 def _named(model: nn.Module, inputs: Inputs) -> Iterator[tuple[str, torch.Tensor]]:
-    positional = inspect.signature(model.forward).bind_partial(*inputs.args).arguments
+    positional = signature_of(model.forward).bind_partial(*inputs.args).arguments
     for name, value in (*positional.items(), *inputs.kwargs.items()):
         tensors = list(tensors_in(value))
         for number, tensor in enumerate(tensors):

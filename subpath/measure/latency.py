@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
+from ..adaptive.internals import example_for
 from ..adaptive.model import AdaptiveModel
 from ..choice import Conditions
 from ..errors import MeasureError
 from ..graph.inputs import Inputs
+from ..progress import OnProgress, first_of, no_progress
 from ..skip import SkipConfig
 from .device import PRECISIONS, device_name, device_of, precision_of, using_threads
 from .in_onnxruntime import onnx_sides
@@ -23,7 +25,6 @@ from .latency_table import ConfigLatency, LatencyTable
 from .noise import FEWEST, interval, quartiles, resampled_medians
 from .timing import interleave
 
-Observer = Callable[[str], None]
 Sides = Mapping[SkipConfig, Callable[[], object]]
 
 
@@ -37,7 +38,7 @@ def latency(
     precision: str | None = None,
     compiled: bool = False,
     runtime: str = "torch",
-    observer: Observer = lambda step: None,
+    on_progress: OnProgress = no_progress,
 ) -> LatencyTable:
     """How long one call of each skip config takes, where the model is now.
 
@@ -59,7 +60,8 @@ def latency(
         compiled: measure the sub-networks after ``torch.compile``.
         runtime: ``"torch"``, or ``"onnxruntime"`` for an ONNX file of each config in ONNX Runtime
             (on the CPU, in fp32; needs the extra ``onnx``).
-        observer: is told what is done now, in a few words.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Raises:
         MeasureError: the model is on several devices, or cannot be run in this way.
@@ -83,8 +85,8 @@ def latency(
             if runtime == "torch":
                 sides = _sides(subject, inputs, chosen, compiled)
             else:
-                sides = onnx_sides(subject, inputs.args, chosen, observer)
-            times = _timed(sides, rounds, device, observer)
+                sides = onnx_sides(subject, inputs.args, chosen, on_progress)
+            times = _timed(sides, rounds, device, on_progress)
             memory = _peak_memory(sides, device)
     finally:
         subject.train(was_training)
@@ -171,7 +173,7 @@ def _inputs(model: AdaptiveModel, given: Any, device: torch.device, dtype: torch
             x = torch.randn(one) if x.is_floating_point() else torch.zeros(one, dtype=x.dtype)
         return x.to(device, dtype if x.is_floating_point() else x.dtype)
 
-    return model._example(given).map(place)
+    return example_for(model, given).map(place)
 
 
 def _batch(inputs: Inputs) -> int:
@@ -197,13 +199,12 @@ def _sides(
 
 
 def _timed(
-    sides: Sides, rounds: int | None, device: torch.device, observer: Observer
+    sides: Sides, rounds: int | None, device: torch.device, on_progress: OnProgress
 ) -> dict[SkipConfig, list[float]]:
     try:
-        for number, (skip, run) in enumerate(sides.items(), 1):
-            observer(f"first call of {skip} ({number} of {len(sides)})")
+        for run in first_of(sides.values(), None, "calling each config once", on_progress):
             run()  # torch.compile compiles here
-        observer(f"timing {len(sides)} configs in turns")
+        on_progress(f"timing {len(sides)} configs in turns", 0, None)
         if device.type == "cuda":
             return interleave(sides, rounds, finish=partial(torch.cuda.synchronize, device))
         return interleave(sides, rounds)

@@ -9,14 +9,19 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ..adaptive.gates import addition_path, fold, patch_path
+from ..adaptive.folding import fold
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
+from ..adaptive.internals import example_for, graphs_for, network_in
 from ..adaptive.model import AdaptiveModel
+from ..adaptive.module_paths import addition_path, patch_path
 from ..errors import MeasureError
 from ..graph.inputs import Inputs
+from ..progress import OnProgress, first_of, no_progress
 from ..skip import SkipConfig
 from .count import Count, count_nodes
+
+_COUNTING = "counting multiply-adds of each config"
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,11 @@ class MacTable:
 
 
 def count_macs(
-    model: AdaptiveModel, example_input: Any = None, *, skips: Iterable[str] | None = None
+    model: AdaptiveModel,
+    example_input: Any = None,
+    *,
+    skips: Iterable[str] | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> MacTable:
     """Count every skip config of an adaptive model: what runs in it, added up.
 
@@ -82,6 +91,8 @@ def count_macs(
         example_input: a tensor, or a tuple of all inputs, batch first; the first sample counts.
             By default images of the size the model was converted with.
         skips: the configs to list; by default all ``2**S``.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Raises:
         MeasureError: the model cannot be run or traced by torch.jit.
@@ -92,12 +103,14 @@ def count_macs(
         skips = model.skip_configs()
     configs = [SkipConfig(skip, stages) for skip in skips]
     if isinstance(model, InPlaceModel):
-        return _count_in_place(model, one_sample(model, example_input), configs)
+        counting = first_of(configs, None, _COUNTING, on_progress)
+        return _count_in_place(model, one_sample(model, example_input), counting)
     assert isinstance(model, GraphModel)
-    gated, root, inputs = model._graphs[False], model._root, one_sample(model, example_input).args
+    gated, root = graphs_for(model)[False], network_in(model)
+    inputs = one_sample(model, example_input).args
     total, macs_of = count_all_nodes(model, inputs)
     entries = []
-    for config in configs:
+    for config in first_of(configs, None, _COUNTING, on_progress):
         graph = fold(gated, config)
         macs = sum(map(macs_of, graph.nodes))
         ratio = macs / total.macs if total.macs else 1.0
@@ -118,7 +131,7 @@ def count_all_nodes(
     Raises:
         MeasureError: the model cannot be run or traced by torch.jit.
     """
-    gated, root = model._graphs[False], model._root
+    gated, root = graphs_for(model)[False], network_in(model)
     total, by_node = count_nodes(root, gated.graph, inputs)
     added: dict[str, int] = {}
     if gated.patches or gated.additions:
@@ -151,7 +164,7 @@ def count_parameters(root: nn.Module, graph: fx.Graph) -> int:
 
 def one_sample(model: AdaptiveModel, example_input: Any) -> Inputs:
     """The first sample of the inputs, on the CPU; by default of the size at conversion."""
-    inputs = model._example(example_input)
+    inputs = example_for(model, example_input)
     batch = next((len(tensor) for tensor in inputs.tensors() if tensor.ndim), 1)
 
     def first(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..adaptive.gates import fold
+from ..adaptive.folding import fold
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
+from ..adaptive.internals import graphs_for, network_in
 from ..adaptive.model import AdaptiveModel
 from ..graph.inputs import Inputs
 from ..graph.read import read_run
@@ -96,7 +97,7 @@ _Steps = tuple[list[tuple[str, int]], list[int]]
 
 
 def _steps_of_graph(model: GraphModel, inputs: tuple[Any, ...]) -> _Steps:
-    gated = model._graphs[False]
+    gated = graphs_for(model)[False]
     total, macs_of = count_all_nodes(model, inputs)
     steps = [
         (str(node.target) if node.op in ("call_module", "get_attr") else "", macs_of(node))
@@ -109,7 +110,7 @@ def _steps_of_graph(model: GraphModel, inputs: tuple[Any, ...]) -> _Steps:
 
 
 def _steps_in_place(model: InPlaceModel, inputs: Inputs) -> _Steps:
-    traced = read_run(model._root, inputs).tree.residual.traced
+    traced = read_run(network_in(model), inputs).tree.residual.traced
     steps = [
         (calls[-1].path if calls else "", traced.facts[node].macs)
         for node, calls in traced.calls.items()

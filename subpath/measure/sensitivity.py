@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from ..errors import MeasureError, PlanError
 from ..graph.copies import deep_copy, without_hooks
 from ..graph.inputs import Inputs, as_inputs, inputs_in
 from ..planning import HandBack, Plan, StageEnd, StagePlan
+from ..progress import OnProgress, first_of, no_progress
 from ..skip import SkipConfig
 
 
@@ -86,8 +87,8 @@ class Sensitivity:
             left -= block.macs
         if left > max_macs + 1e-9:
             raise MeasureError(
-                f"got max_macs={max_macs} for a network of which {left:.1%} stays when every block "
-                "that can be is skipped; expected at least that"
+                f"got max_macs={max_macs}; expected at least {left:.3f}, the share of MACs that "
+                "is left when every block that can be skipped is"
             )
         return chosen
 
@@ -99,7 +100,7 @@ def sensitivity(
     example_input: Any = None,
     *,
     batches: int | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Sensitivity:
     """Skip each block alone, and look at the loss and at what the block adds to its stream.
 
@@ -109,14 +110,14 @@ def sensitivity(
         criterion: the loss, averaged over a batch: ``criterion(output, targets)``.
         example_input: as for :func:`subpath.convert`; default: the first batch's inputs.
         batches: how many to take; default: all.
-        on_progress: called after each batch as ``on_progress(samples, batches)``, with how many of
-            both were looked at.
+        on_progress: called as ``on_progress(step, done, total)``; see
+            :data:`subpath.progress.OnProgress`.
 
     Raises:
         NoResidualError: no block can be skipped.
         MeasureError: there is no batch.
     """
-    taken = iter(islice(loader, batches))
+    taken = first_of(loader, batches, "skipping each block alone", on_progress)
     first = next(taken, None)
     if first is None:
         raise MeasureError("got no batch; expected batches of inputs and targets")
@@ -127,10 +128,8 @@ def sensitivity(
     for parameter in adaptive.parameters():  # so that there is a graph down to every block
         parameter.requires_grad_(parameter.is_floating_point())
     measured = _Measurement(adaptive, criterion)
-    for count, (inputs, targets) in enumerate(chain([first], taken), 1):
+    for inputs, targets in chain([first], taken):
         measured.add(inputs_in(inputs, next(adaptive.parameters())), targets)
-        if on_progress is not None:
-            on_progress(measured.samples, count)
     stage_of = {name: stage.name for stage in whole.stages for name in stage.skippable}
     return measured.result(stage_of)
 

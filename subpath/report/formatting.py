@@ -26,10 +26,18 @@ def title(model: str, shapes: InputShapes, plan: Plan) -> Text:
     text.append(many(len(plan.twin_norms), "twin norm"))
     if plan.patches:
         text.append(f", {many(len(plan.patches), 'patch', 'patches')}")
+    if plan.additions:
+        text.append(f", {many(len(plan.additions), 'addition')}")
     return text
 
 
-METRICS = {"top1": ("top-1", "%"), "miou": ("mIoU", "%"), "map": ("mAP", "%")}
+METRICS = {
+    "top1": ("top-1", "%"),
+    "miou": ("mIoU", "%"),
+    "map": ("mAP", "%"),
+    "map50": ("mAP50", "%"),
+    "f1": ("F1", "%"),
+}
 
 
 def metric_title(name: str) -> str:

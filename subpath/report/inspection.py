@@ -38,6 +38,7 @@ def inspect_document(model: str, shapes: InputShapes, plan: Plan) -> dict[str, A
         ],
         "twin_norms": len(plan.twin_norms),
         "patches": [asdict(patch) for patch in plan.patches],
+        "additions": [asdict(addition) for addition in plan.additions],
         "run": plan.run,
         "why": plan.why,
         "opaque": [{"path": item.path, "reason": item.reason} for item in plan.opaque],

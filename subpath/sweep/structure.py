@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map_only
 from .. import zoo
 from ..adaptive.graph_model import GraphModel
 from ..adaptive.in_place import InPlaceModel
+from ..adaptive.internals import graphs_for, network_in
 from ..adaptive.model import AdaptiveModel
 from ..conversion import convert
 from ..errors import ModelError, NoResidualError, TraceError
@@ -146,7 +147,7 @@ def _converted(
 ) -> Pair:
     adaptive = convert(model, inputs, plan=plan)
     if isinstance(adaptive, GraphModel):
-        adaptive._graphs_for(inputs)  # so that nothing is traced while calls are written down
+        graphs_for(adaptive, inputs)  # so that nothing is traced while calls are written down
     own = dict(model.named_buffers())
     tables = {n: t for n, t in adaptive.named_buffers() if n not in own and not t.is_meta}
     tables = {name: table.clone() for name, table in tables.items()}
@@ -161,9 +162,9 @@ def macs_of(adaptive: AdaptiveModel, inputs: Inputs) -> tuple[int, int]:
         whole, base = (adaptive.work(config, inputs).total for config in ends)
     else:
         assert isinstance(adaptive, GraphModel)
-        positional = in_order(adaptive._root, inputs)
+        positional = in_order(network_in(adaptive), inputs)
         assert positional is not None
-        whole, base = map(adaptive._graphs_for(positional)[False].macs, ends)
+        whole, base = map(graphs_for(adaptive, positional)[False].macs, ends)
     return whole, base
 
 

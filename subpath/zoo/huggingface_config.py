@@ -95,7 +95,7 @@ class Config:
     def _configs(self, places: Sequence[str]) -> Iterator[Any]:
         for place in places:
             config = getattr(self._config, place, None) if place else self._config
-            if config is not None:
+            if hasattr(config, "__dict__"):  # some have a number or a dict of that name
                 yield config
 
     def _length(self) -> int:

@@ -85,7 +85,7 @@ def test_pictures_at_another_resolution_and_what_is_none() -> None:
         model.features(images, output_fmt="NHWC")  # type: ignore[arg-type]
     tokens = subpath.convert(toys.TOYS["transformer"].build(), toys.TOYS["transformer"].input())
     if None in tokens.feature_info.reduction():
-        with pytest.raises(SubpathError, match="is a picture"):
+        with pytest.raises(SubpathError, match="expected a feature map"):
             tokens.features(toys.TOYS["transformer"].input(), output_fmt="NCHW")
 
 

@@ -52,5 +52,5 @@ def test_a_budget_that_nothing_fits_changes_nothing(model: subpath.AdaptiveModel
         model.choose(max_gmacs=0.5)
     assert model.skip == "TT"
     model.measured = None
-    with pytest.raises(ChoiceError, match="nothing was measured"):
+    with pytest.raises(ChoiceError, match="a model without measurements"):
         model.choose(max_gmacs=1.0)

@@ -4,7 +4,8 @@
     python tests/benchmarks/fashion.py --networks resnet vit mobilenet --seeds 0 1 2
     python tests/benchmarks/fashion_table.py
 
-For each network (recipes/fashion-*.yaml) and seed:
+For each network (recipes/fashion-*.yaml; ``lite0`` needs the weights that pretrained.py writes) and
+seed:
 
 - ``alone FFFF``, ``alone TTTT``: the network, and its base-net as a network of its own, each
   trained by itself; the first also tells what skipping costs where nothing was trained for it;
@@ -18,7 +19,9 @@ For each network (recipes/fashion-*.yaml) and seed:
 - ``statistics``, ``fit``: the trained original, converted; its twins' statistics estimated again,
   and with patches too (``subpath.fit``, 1,000 images, no gradient);
 - ``frozen``, ``frozen 3``, ``frozen 1``: after ``fit`` twins and patches learn, and nothing else,
-  for 10, 3 and 1 percent of the original's training cost; ``.../no patches`` twins alone;
+  for 10, 3 and 1 percent of the original's training cost; ``.../no patches`` twins alone,
+  ``.../low rank`` additions of rank 8 to the layers of mandatory blocks too;
+- ``recipe``: the trained original, converted and fine-tuned as the recipe says;
 - ``joint/...``, ``short/...``: the same with labels for the base-net too (what recipes do by
   default), with labels alone (no distillation), without feature distillation, with the published
   weight of the loss, with other twin norms;
@@ -74,6 +77,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mandatory twins": {"convert": {"twin_norms": "mandatory"}},
     "gentle": LABELS_TOO,
     "no patches": LABELS_TOO,
+    "low rank": {**LABELS_TOO, "convert": {"low_rank": 8}},
     "gentle, one rate": LABELS_TOO,
 }
 GENTLE = {"name": "adamw", "lr": 5e-4, "weight_decay": 0.05}
@@ -83,10 +87,11 @@ METHOD = "distill.base_task=0"
 # Of the cost of the original's training.
 SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1, "cut": 0.1}
 FROZEN = {"frozen": 0.1, "frozen 3": 0.03, "frozen 1": 0.01}
-FROZEN_OPTIMISER = {"name": "adamw", "lr": 2e-2, "weight_decay": 0.0}
+FROZEN_OPTIMISER = {"name": "adamw", "weight_decay": 0.0, "twin_lr": 10.0}
+FROZEN_LR = {"lite0": 1e-3}  # wider and deeper than the others, for which 2e-3 is better
 SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
 SHORT_BATCH = 32
-CALIBRATED = ("", "labels too", "gentle")
+CALIBRATED = ("", "labels too", "gentle", "low rank")
 NOT_TRAINED = ("alone FFFF", "plain", "statistics")
 DEFAULT = ["alone FFFF", "alone TTTT", "joint", "joint/labels too", "short", "short/labels too"]
 DEFAULT += ["short/no distillation", "short/no features", "short/no twins", "plain", "third"]
@@ -101,6 +106,8 @@ def context_of(name: str, seed: int, variant: str, arguments: argparse.Namespace
     split = open_data(recipe.data, seed)
     if arguments.images is not None:
         split = some(split, arguments.images)
+    if arguments.validation is not None:
+        split = replace(split, validation=_Part(split.validation, range(arguments.validation)))
     task = ImageClassification(recipe.data, split)
     made = task.architecture(recipe)
     task = task.fitted(make_network(recipe, made))
@@ -180,7 +187,8 @@ def run_one(name: str, seed: int, what: str, arguments: argparse.Namespace) -> d
     trained = train_as(kind, variant, name, context, arguments)
     seconds = round(time.perf_counter() - start)
     if isinstance(trained, subpath.AdaptiveModel):
-        calibrated = kind not in NOT_TRAINED and variant in CALIBRATED
+        wanted = kind not in NOT_TRAINED and variant in CALIBRATED
+        calibrated = wanted and not arguments.no_calibration
         result = all_configs(trained, context, calibrated)
     else:
         result = {"top1": {"TTTT": accuracy(trained, context.validation, context.processes)}}
@@ -192,8 +200,9 @@ def train_as(
 ):
     """The network trained as ``kind`` says: adaptive, or a base-net of its own."""
     saved = arguments.weights / f"{name}-{context.recipe.seed}.pt"
-    epochs = arguments.epochs or context.recipe.finetune.epochs
-    whole = context.recipe.finetune.model_copy(update={"epochs": epochs})
+    whole = context.recipe.train or context.recipe.finetune
+    epochs = arguments.epochs or whole.epochs
+    whole = whole.model_copy(update={"epochs": epochs})
     network = fresh(context)
     if kind == "alone FFFF":
         network = train_phase(network, context, whole)
@@ -211,8 +220,10 @@ def train_as(
         fit_to(model, context, patches=not few)
     if kind in ("statistics", "fit"):
         return model
+    if kind == "recipe":
+        return train_together(model, context, context.recipe.finetune)
     if kind in FROZEN:
-        changed = FROZEN_OPTIMISER | ({"lr": arguments.lr} if arguments.lr else {})
+        changed = FROZEN_OPTIMISER | {"lr": arguments.lr or FROZEN_LR.get(name, 2e-3)}
         return train_frozen(model, with_labels(context), epochs, FROZEN[kind], changed)
     changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[name]}
     if arguments.lr:
@@ -285,6 +296,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, default=Path("runs/fashion"))
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--images", type=int, help="train on so many images alone")
+    parser.add_argument("--no-calibration", action="store_true", help="of configs between")
+    parser.add_argument("--validation", type=int, help="measure on so many images alone")
     parser.add_argument("--set", nargs="*", default=[], help="key=value, instead of the recipe's")
     parser.add_argument("--lr", type=float, help="of the short fine-tune")
     return parser

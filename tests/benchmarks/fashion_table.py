@@ -44,9 +44,12 @@ ROWS = {
     "frozen 3": "original frozen, three hundredths",
     "frozen/no patches": "original frozen, a tenth, twins alone",
     "frozen": "original frozen, a tenth",
+    "frozen/low rank": "original frozen, a tenth, with additions of rank 8",
+    "recipe/labels too": "the recipe's fine-tune",
 }
 COMPARED = ("joint", "joint/labels too", "short", "short/labels too", "short/gentle")
 COMPARED += ("cut/gentle", "third", "third/gentle", "fit", "frozen 1", "frozen 3", "frozen")
+COMPARED += ("frozen/low rank",)
 OF_ONE = ("plain", "cut")
 INNER = ("alone FFFF", *(what for what in ROWS if what.split("/")[0] not in OF_ONE))
 
@@ -59,13 +62,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
     networks: dict[str, Found] = {}
-    for record in read(parser.parse_args().results):
+    for record in map(with_short_ends, read(parser.parse_args().results)):
         found = networks.setdefault(record["network"], {})
         found.setdefault(record["what"], {})[record["seed"]] = record
     trained(networks)
     differences(networks)
     between(networks)
     fronts(networks)
+
+
+def with_short_ends(record: Record) -> Record:
+    """The record with ``FFFF`` and ``TTTT`` for super-net and base-net of more stages too."""
+    short = {"F": ENDS["super-net"], "T": ENDS["base-net"]}
+
+    def renamed(values: dict[str, float]) -> dict[str, float]:
+        return {short["".join(set(s))] if len(set(s)) == 1 else s: v for s, v in values.items()}
+
+    names = ("top1", "calibrated", "gmacs")
+    return {**record, **{name: renamed(record[name]) for name in names if name in record}}
 
 
 def trained(networks: dict[str, Found]) -> None:

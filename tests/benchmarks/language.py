@@ -5,8 +5,9 @@
 
 The network of recipes/python-docs.yaml learns the documentation strings of Python's standard
 library as usual, and is converted: skipped naively; with patches fitted to 256 training sequences;
-after one more epoch in which twin norms and patches learn, everything else frozen; and, from the
-original again, after one in which everything learns gently. Perplexity of a byte on the validation
+after one more epoch in which twin norms and patches learn, everything else frozen; the same with
+additions of rank 16 to the mandatory layers; and, from the original again, after one in which
+everything learns gently. Perplexity of a byte on the validation
 files, for the configs from the super-net to the base-net, one stage after the other, and the worst.
 """
 
@@ -28,11 +29,13 @@ from subpath.finetune.tasks import open_task
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "python-docs.yaml"
 PLAIN = "{name: adamw, lr: 3e-3, weight_decay: 0.01}"
+FROZEN = [
+    "finetune.original=frozen",
+    "finetune.optimiser={name: adamw, lr: 2e-3, weight_decay: 0.0, twin_lr: 10}",
+]
 LEARNING = {
-    "frozen": [
-        "finetune.original=frozen",
-        "finetune.optimiser={name: adamw, lr: 1e-3, weight_decay: 0.0, twin_lr: 10}",
-    ],
+    "frozen": FROZEN,
+    "frozen with additions": [*FROZEN, "convert.low_rank=16"],
     "gentle": [
         "finetune.optimiser={name: adamw, lr: 5e-4, weight_decay: 0.05, twin_lr: 20}",
     ],
@@ -54,7 +57,7 @@ def main() -> None:
     found = {}
     for kind, more in LEARNING.items():
         recipe = read_recipe(RECIPE, given + more)
-        folder = options.runs / f"{kind}-{options.seed}"
+        folder = options.runs / f"{kind.replace(' ', '-')}-{options.seed}"
         found[kind] = finetune(recipe, folder, overwrite=True)
         if kind == "frozen":
             before(folder, given + more)

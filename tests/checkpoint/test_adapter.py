@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 import subpath
 from saved import ARGUMENTS, SIZE, description, small, weights_of
-from subpath import zoo
+from subpath import checkpoint, zoo
 from subpath.errors import CheckpointError
 
 
@@ -73,6 +73,8 @@ def test_adapters_and_models_are_told_apart(pair, tmp_path):
     model, original, directory = pair
     with pytest.raises(CheckpointError, match="load_adapter"):
         subpath.load(directory)
+    with pytest.raises(CheckpointError, match="holds an adapter"):
+        checkpoint.verify(directory)
     model.save(tmp_path / "whole")
     with pytest.raises(CheckpointError, match="whole model"):
         subpath.load_adapter(original, tmp_path / "whole")

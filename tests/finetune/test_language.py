@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 import subpath
@@ -16,9 +17,15 @@ from small_networks import Talker
 from subpath.distill import Classes, Outputs, two_pass_step
 from subpath.errors import DataError, RecipeError
 from subpath.finetune import check_recipe, evaluate, finetune
+from subpath.finetune.config_runner import ConfigRunner
+from subpath.finetune.engine import distillation_learner
+from subpath.finetune.loader import Place
+from subpath.finetune.processes import start_processes
+from subpath.finetune.recipe import DistillSection
 from subpath.finetune.seeds import set_seeds
 from subpath.finetune.tasks.language import LanguageModelling
 from subpath.finetune.tasks.text import TextSection, docstrings, open_text
+from subpath.finetune.weight_updates import make_updater
 
 LENGTH = 8
 EXAMPLE = torch.zeros(2, LENGTH, dtype=torch.int64)
@@ -182,20 +189,78 @@ def test_an_output_without_logits_is_refused(recipe):
         task.read(torch.zeros(2, 3))
 
 
+LLAMA = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+
+
+@pytest.mark.libraries
+def test_layers_that_are_computed_again_give_the_gradients_of_those_that_are_kept(recipe, texts):
+    transformers = pytest.importorskip("transformers")
+    task = LanguageModelling.open(check_recipe(recipe))
+    ids, _ = next(iter(task.validation_batches(4, Place())))
+    processes = start_processes("cpu")
+    found, kept = {}, {}
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        network = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA, vocab_size=256))
+        model = subpath.convert(network, ids).train()
+        updates = make_updater(model, check_recipe(recipe).finetune, 1, processes)
+        student = ConfigRunner(model, processes, recompute=recompute, read=task.read)
+        criterion = task.criterion(check_recipe(recipe).finetune)
+        learn = distillation_learner(
+            student, updates, criterion, DistillSection(), outputs=task.outputs
+        )
+        sizes = []
+
+        def keep(tensor, sizes=sizes):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            learn(ids, ids, 1.0, 0)
+        found[recompute] = {name: p.grad for name, p in model.named_parameters()}
+        kept[recompute] = sum(sizes)
+    for name, gradient in found[False].items():
+        torch.testing.assert_close(found[True][name], gradient, msg=name)
+        assert gradient.abs().sum() > 0
+    assert kept[True] < kept[False] / 2
+
+
+@pytest.mark.libraries
+@pytest.mark.filterwarnings("ignore")
+def test_recompute_and_half_precision_are_keys_of_the_recipe(recipe, tmp_path):
+    recipe["model"] = {"name": "transformers:LlamaForCausalLM", "arguments": LLAMA}
+    recipe["finetune"]["epochs"] = 1
+    found = {}
+    for name, keys in {
+        "plain": {},
+        "recompute": {"recompute": True},
+        "half": {"precision": "bf16"},
+        "both": {"recompute": True, "precision": "bf16"},
+    }.items():
+        finetune(check_recipe({**recipe, **keys}), tmp_path / name)
+        found[name] = load_file(next((tmp_path / name).glob("model-*.safetensors")))
+    for key, weight in found["plain"].items():
+        torch.testing.assert_close(found["recompute"][key], weight, msg=key)
+        torch.testing.assert_close(found["both"][key], found["half"][key], msg=key)
+        assert found["half"][key].dtype == torch.float32
+    assert any(
+        not torch.equal(found["half"][key], weight) for key, weight in found["plain"].items()
+    )
+
+
 @pytest.mark.libraries
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_of_transformers_learns_from_a_recipe(recipe, texts, tmp_path):
     transformers = pytest.importorskip("transformers")
-    arguments = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-    }
-    recipe["model"] = {"name": "transformers:LlamaForCausalLM", "arguments": arguments}
+    recipe["model"] = {"name": "transformers:LlamaForCausalLM", "arguments": LLAMA}
     summary = finetune(check_recipe(recipe), tmp_path / "run")
-    config = transformers.LlamaConfig(vocab_size=256, **arguments)
+    config = transformers.LlamaConfig(vocab_size=256, **LLAMA)
     model = subpath.load(tmp_path / "run", model=transformers.LlamaForCausalLM(config))
     validation = pieces_by_hand(texts, validation=True)
     for found in summary.configs:

@@ -17,16 +17,17 @@ from torch.nn import functional as F
 
 import subpath
 from loops import Fixed, by_hand, cosine, training_of
-from small_networks import Talker
+from small_networks import Doubter, Talker
 from subpath.distill import two_pass_step
 from subpath.errors import RecipeError
-from subpath.finetune import evaluate
+from subpath.finetune import check_recipe, evaluate, finetune
 from subpath.finetune.callback import NoCallback
 from subpath.finetune.engine import train_epoch
 from subpath.finetune.loss_meter import LossMeter
 from subpath.finetune.metrics import accuracies
 from subpath.finetune.network import in_sync
 from subpath.finetune.processes import start_processes
+from subpath.finetune.sharding import shard
 from two_processes import made, settings
 
 TESTS = Path(__file__).parents[1]
@@ -57,8 +58,26 @@ def shared(tmp_path_factory, images) -> Path:
         "data": {"name": "files", "root": str(out / "texts"), "validation_share": 0.3, "length": 8},
         "finetune": {"epochs": 1, "batch_size": 6},
     }
+    doubter = {
+        **words,
+        "model": {"name": "small_networks:Doubter"},
+        "finetune": {
+            "epochs": 2,
+            "batch_size": 4,
+            "accumulate": 2,
+            "optimiser": {"name": "adamw", "lr": 0.01},
+            "clip": {"mode": "norm", "value": 0.05},
+        },
+    }
+    recipes = {
+        "run": recipe,
+        "words": words,
+        "whole": doubter,
+        "shards": {**doubter, "shard": True},
+        "resumed": {**doubter, "shard": True},
+    }
     paths = []
-    for name, content in (("run", recipe), ("words", words)):
+    for name, content in recipes.items():
         paths.append(out / f"{name}.yaml")
         paths[-1].write_text(yaml.safe_dump(content))
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
@@ -89,6 +108,10 @@ def test_without_batch_statistics_two_processes_are_one_with_the_joined_batch(sh
             got[key], value, rtol=0, atol=1e-6 + 1e-3 * moved, msg=lambda m, n=key: f"{n}: {m}"
         )
     assert numbers(shared, "losses")[name] == pytest.approx(losses.loss, rel=1e-5)
+
+
+def test_rows_of_different_numbers_are_brought_together(shared):
+    assert numbers(shared, "rows") == [[0, 1], [2, 3], [4, 5], [12, 13], [14, 15]]
 
 
 def test_with_batch_statistics_the_step_is_the_mean_of_both_halves(shared):
@@ -162,3 +185,49 @@ def test_synchronised_norms_share_weights_and_need_cuda():
     assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in model.modules())
     with pytest.raises(RecipeError, match="expected CUDA"):
         in_sync(model, torch.device("cpu"))
+
+
+def weights_of(folder):
+    return load_file(next(folder.glob("model-*.safetensors")))
+
+
+def test_shared_out_weights_learn_what_whole_ones_learn(shared):
+    """Clipped by the norm of all parts, accumulated, with a batch more on one of the processes."""
+    expected, found = weights_of(shared / "whole"), weights_of(shared / "shards")
+    assert found.keys() == expected.keys()
+    fresh = subpath.convert(Doubter(256), torch.zeros(2, 8, dtype=torch.int64)).state_dict()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-6, msg=name)
+        assert not torch.equal(weight, fresh[name])
+    known, told = (
+        json.loads((shared / name / "summary.json").read_text())["skip"]
+        for name in ("whole", "shards")
+    )
+    for skip, metrics in known.items():
+        assert told[skip] == pytest.approx(metrics, rel=1e-4)
+
+
+def test_a_run_with_shared_out_weights_goes_on_where_it_was_stopped(shared):
+    expected, found = weights_of(shared / "shards"), weights_of(shared / "resumed")
+    for name, weight in expected.items():
+        assert torch.equal(found[name], weight), name
+    lines = (shared / "resumed" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_what_cannot_be_shared_out_is_refused(tmp_path):
+    recipe = {
+        "task": "language_modelling",
+        "device": "cpu",
+        "model": {"name": "small_networks:Doubter"},
+        "data": {"name": "docstrings"},
+        "finetune": {"epochs": 1},
+        "shard": True,
+    }
+    with pytest.raises(RecipeError, match="got shard: true and one process"):
+        finetune(check_recipe(recipe), tmp_path / "run")
+    with pytest.raises(RecipeError, match="expected with shard no train and no keep_best"):
+        check_recipe({**recipe, "keep_best": True, "train": {"epochs": 1}})
+    from_graph = subpath.convert(Talker(9), torch.zeros(2, 8, dtype=torch.int64))
+    with pytest.raises(RecipeError, match="expected one that runs in place"):
+        shard(from_graph, start_processes("cpu"))

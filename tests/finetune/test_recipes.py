@@ -53,8 +53,8 @@ SMALL = {
 }
 
 
-# Tested by test_run.py, test_language.py and test_segmentation.py.
-ELSEWHERE = {"quickstart", "python-docs", "fashion-scenes"}
+# Tested by test_run.py and the test of each task.
+ELSEWHERE = {"quickstart", "python-docs", "python-functions", "fashion-scenes", "fashion-boxes"}
 
 
 def read(name, *overrides):

@@ -67,6 +67,16 @@ def test_attention_and_mlp_by_turns_in_one_list_are_pairs() -> None:
     assert {len(path.units) for block in blocks for path in block.paths} == {2}
 
 
+def test_a_row_goes_on_behind_what_is_no_block() -> None:
+    blocks = find_blocks(tree_of(toys.BrokenLoop(3)))
+    assert [sum(len(p.units) for p in block.paths) for block in blocks] == [3, 2, 2]
+
+
+def test_a_row_goes_on_where_streams_come_together_again() -> None:
+    blocks = find_blocks(tree_of(toys.Regions(3)))
+    assert [sum(len(p.units) for p in block.paths) for block in blocks] == [2, 3, 3]
+
+
 def test_a_block_that_swaps_height_and_width_keeps_the_swap() -> None:
     # Three swaps do not cancel (two would), so only the sums go.
     tree = tree_of(toys.separate_downsample(toys.LayoutStays, (1, 3)))

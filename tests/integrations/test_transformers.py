@@ -181,6 +181,25 @@ def test_half_precision_is_the_step_under_autocast(tmp_path) -> None:
     same(model.state_dict(), by_hand.state_dict(), rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.parametrize(("weight", "times"), [(0.0, 1), (0.5, 2)])
+def test_the_loss_of_the_base_net_is_computed_where_it_is_wanted(
+    tmp_path, monkeypatch, weight, times
+) -> None:
+    items = sentences([10, 4, 7, 2])
+    counted = []
+    model = language()
+    loss = model.loss_function
+
+    def counting(*args, **kwargs):
+        counted.append(1)
+        return loss(*args, **kwargs)
+
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "loss_function", counting)
+    settings = TwoPassSettings(base_task=weight)
+    trainer(model, items, tmp_path, two_pass=settings).train()
+    assert len(counted) == times
+
+
 def test_metrics_are_named_by_config(tmp_path) -> None:
     items = sentences([10, 4, 7, 2])
     items = [{**item, "labels": torch.tensor(n % 3)} for n, item in enumerate(items)]

@@ -122,15 +122,6 @@ def test_nothing_is_predicted_to_take_less_than_no_time() -> None:
     assert entry.predicted_interval_ms[0] == 0.0
 
 
-def test_it_says_what_is_done_now(toy: Any) -> None:
-    told: list[str] = []
-    latency(subpath.convert(toy.build(), toy.input()), rounds=6, observer=told.append)
-    assert told == [
-        *(f"first call of {skip} ({i} of 4)" for i, skip in enumerate(skip_configs(2), 1)),
-        "timing 4 configs in turns",
-    ]
-
-
 def test_what_is_within_the_noise_and_how_far_a_prediction_is_off() -> None:
     noise = [0.0, 3.0, -3.0, 1.0, -1.0, 2.0, -2.0]
     times = {

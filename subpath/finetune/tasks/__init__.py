@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .base import Task
 from .entries import TASKS, Entry, open_task, recipe_class
+from .pairs import PairsTask
 
-__all__ = ["TASKS", "Entry", "Task", "open_task", "recipe_class"]
+__all__ = ["TASKS", "Entry", "PairsTask", "Task", "open_task", "recipe_class"]

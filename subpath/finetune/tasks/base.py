@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, TypeVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...checkpoint import Architecture
 from ...distill import Outputs
@@ -26,13 +26,13 @@ class Task(ABC):
     Attributes:
         metric: the metric that tells the best epoch.
         rising: whether more of it is better.
-        outputs: how the outputs of base-net and super-net are compared; ``None``: as names and
-            shapes tell (:func:`subpath.distill.outputs_of`).
+        padding: name of the input, ``(batch, tokens)``, that is true at the tokens that count;
+            stage outputs are pooled over these. ``None``: over all.
     """
 
     metric: ClassVar[str]
     rising: ClassVar[bool] = True
-    outputs: ClassVar[Outputs | None] = None
+    padding: ClassVar[str | None] = None
 
     @abstractmethod
     def architecture(self, recipe: Recipe) -> Architecture:
@@ -47,11 +47,27 @@ class Task(ABC):
         """Of one input, where it is a tensor of numbers; kept beside the weights."""
         return None
 
-    @abstractmethod
-    def example(self, batch: int) -> Tensor:
-        """Inputs of the form that the network takes, of no meaning."""
+    @property
+    def outputs(self) -> Outputs | None:
+        """How the outputs of base-net and super-net are compared.
 
-    def example_to_load(self) -> Tensor | None:
+        ``None``: as names and shapes tell (:func:`subpath.distill.outputs_of`).
+        """
+        return None
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """Paths of modules whose outputs are learned from too, where the network's are not enough.
+
+        :meth:`read` is then given a :class:`.config_runner.Heard` in training.
+        """
+        return ()
+
+    @abstractmethod
+    def example(self, batch: int) -> Any:
+        """Inputs of the form that the network takes, of no meaning; several are a dict."""
+
+    def example_to_load(self) -> Any:
         """What a saved network is traced with; ``None``: zeros of the saved input size."""
         return None
 

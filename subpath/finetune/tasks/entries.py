@@ -12,6 +12,8 @@ from pydantic import create_model
 from ..recipe import DataSection, Recipe
 from ..section import Section
 from .base import Task
+from .boxes import BoxesSection
+from .labelled import LabelledTextSection
 from .masks import MasksSection
 from .text import TextSection
 
@@ -47,10 +49,24 @@ def _semantic_segmentation(recipe: Recipe) -> Task:
     return SemanticSegmentation.open(recipe)
 
 
+def _object_detection(recipe: Recipe) -> Task:
+    from .detection import ObjectDetection
+
+    return ObjectDetection.open(recipe)
+
+
+def _text_classification(recipe: Recipe) -> Task:
+    from .sentences import TextClassification
+
+    return TextClassification.open(recipe)
+
+
 TASKS: dict[str, Entry] = {
     "image_classification": Entry(DataSection, _image_classification),
     "language_modelling": Entry(TextSection, _language_modelling),
+    "object_detection": Entry(BoxesSection, _object_detection),
     "semantic_segmentation": Entry(MasksSection, _semantic_segmentation),
+    "text_classification": Entry(LabelledTextSection, _text_classification),
 }
 
 

@@ -16,18 +16,18 @@ from ...distill import Classes, Outputs
 from ...errors import DataError
 from ..config_runner import in_single
 from ..criterion import Criterion
-from ..loader import Batches, Place, SeededBatches, drawn, in_order
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from .base import Task
+from .pairs import PairsTask
 from .text import Pieces, TextSection, open_text
+from .tokens import own_arguments
 
 LARGEST = 700.0  # nats whose exponential is still a number
 
 
 @dataclass(frozen=True)
-class LanguageModelling(Task):
+class LanguageModelling(PairsTask):
     """The next token at each place of pieces of text, all of one length.
 
     Attributes:
@@ -54,9 +54,9 @@ class LanguageModelling(Task):
 
     def architecture(self, recipe: Recipe) -> Architecture:
         """With as many tokens as the text is written in."""
-        return Architecture(
-            recipe.model.name, {"vocab_size": self.vocabulary, **recipe.model.arguments}
-        )
+        name = recipe.model.name
+        own = own_arguments(name, {"vocab_size": self.vocabulary})
+        return Architecture(name, {**own, **recipe.model.arguments})
 
     def example(self, batch: int) -> Tensor:
         """The first token, again and again."""
@@ -65,20 +65,6 @@ class LanguageModelling(Task):
     def example_to_load(self) -> Tensor:
         """Tokens are no numbers, as zeros of the saved size would be."""
         return self.example(2)
-
-    def training_batches(
-        self, batch_size: int, seeds: tuple[int, ...], place: Place
-    ) -> SeededBatches:
-        """Pieces in an order of their own in each epoch."""
-        return SeededBatches(self.train, batch_size, seeds, place)
-
-    def validation_batches(self, batch_size: int, place: Place) -> Batches:
-        """In order."""
-        return in_order(self.validation, batch_size, place)
-
-    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
-        """Drawn at random."""
-        return drawn(self.train, batch_size, count, seed, place)
 
     def criterion(self, phase: PhaseSection) -> Criterion:
         """Cross-entropy of each token but a piece's first, in nats a token."""

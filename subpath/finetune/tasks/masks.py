@@ -23,7 +23,7 @@ KINDS = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 class MasksSection(Section):
     """What is learned from: ``ROOT/<split>/images`` and, of the same names, ``ROOT/<split>/masks``.
 
-    A mask is a picture of one channel (or a palette) whose values are classes; 255 counts nowhere.
+    A mask is an image of one channel (or a palette) whose values are classes; 255 counts nowhere.
     """
 
     root: str
@@ -103,11 +103,11 @@ def _transform(section: MasksSection, augmented: bool) -> Any:
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    images = {p.stem: p for p in _pictures(folder / "images")}
-    masks = {p.stem: p for p in _pictures(folder / "masks")}
+    images = {p.stem: p for p in _images(folder / "images")}
+    masks = {p.stem: p for p in _images(folder / "masks")}
     if not images:
         raise DataError(
-            f"got no images in {folder / 'images'}; expected pictures there, and in "
+            f"got no images in {folder / 'images'}; expected image files there, and in "
             f"{folder / 'masks'} one mask of the same name for each"
         )
     alone = sorted(images.keys() - masks.keys())
@@ -119,6 +119,6 @@ def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(images[stem], masks[stem]) for stem in sorted(images)]
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
     return [path for path in found if path.suffix.lower() in KINDS]

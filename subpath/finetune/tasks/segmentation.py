@@ -15,16 +15,15 @@ from ...distill import Classes, Outputs
 from ...errors import DataError
 from ..config_runner import in_single
 from ..criterion import Criterion
-from ..loader import Batches, Place, SeededBatches, drawn, in_order
 from ..phase import PhaseSection
 from ..processes import Processes
 from ..recipe import Recipe
-from .base import Task
 from .masks import IGNORED, MaskedImages, MasksSection
+from .pairs import PairsTask
 
 
 @dataclass(frozen=True)
-class SemanticSegmentation(Task):
+class SemanticSegmentation(PairsTask):
     """A class for each pixel.
 
     Attributes:
@@ -69,19 +68,10 @@ class SemanticSegmentation(Task):
         """Grey images."""
         return torch.zeros(batch, *self.section.input_size)
 
-    def training_batches(
-        self, batch_size: int, seeds: tuple[int, ...], place: Place
-    ) -> SeededBatches:
-        """Cropped and flipped at random."""
-        return SeededBatches(self.train, batch_size, seeds, place)
-
-    def validation_batches(self, batch_size: int, place: Place) -> Batches:
-        """In order, resized."""
-        return in_order(self.validation, batch_size, place)
-
-    def unaugmented_batches(self, batch_size: int, count: int, seed: int, place: Place) -> Batches:
-        """Drawn at random, resized."""
-        return drawn(self.train.unaugmented(), batch_size, count, seed, place)
+    @property
+    def unaugmented(self) -> MaskedImages:
+        """Neither cropped nor flipped."""
+        return self.train.unaugmented()
 
     def criterion(self, phase: PhaseSection) -> Criterion:
         """Cross-entropy of each pixel, in nats; logits of fewer pixels are interpolated."""

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from ...errors import DataError
 from ..section import Section, Share
+from .tokens import load_tokenizer
 
 BYTES = 256
 
@@ -135,20 +136,7 @@ def _tokenizer(name: str) -> tuple[Callable[[Sequence[str]], NDArray[Any]], int]
     """What makes tokens of texts, and how many there are."""
     if name == "bytes":
         return lambda texts: np.frombuffer("\n".join(texts).encode(), np.uint8), BYTES
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise DataError(
-            f"got data.tokenizer: {name}, but transformers is not installed; expected bytes, or "
-            "pip install 'subpath[transformers]'"
-        ) from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # files and networks fail in many ways
-        raise DataError(
-            f"got data.tokenizer: {name}, which transformers cannot load "
-            f"({type(error).__name__}: {error}); expected bytes, a directory, or a name of the hub"
-        ) from error
+    tokenizer = load_tokenizer(name)
 
     def encode(texts: Sequence[str]) -> NDArray[Any]:
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

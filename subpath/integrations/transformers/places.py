@@ -22,7 +22,7 @@ def output_mask(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor | None:
     """
     if not gives_tokens(model):
         return None
-    return _decoder_mask(inputs) if _is_pair(model) else _mask(inputs, "attention_mask")
+    return _decoder_mask(inputs) if is_pair(model) else _mask(inputs, "attention_mask")
 
 
 def vectors(
@@ -39,7 +39,7 @@ def vectors(
     found = []
     for stage, feature in zip(stages, features, strict=True):
         mask = _mask(inputs, "attention_mask")
-        if _is_pair(model) and "decoder" in stage.name.split("."):
+        if is_pair(model) and "decoder" in stage.name.split("."):
             mask = _decoder_mask(inputs)
         places = feature.movedim(stage.channel_dim, 1)
         fits = mask is not None and mask.shape == (places.shape[0], *places.shape[2:])
@@ -47,7 +47,8 @@ def vectors(
     return tuple(found)
 
 
-def _is_pair(model: nn.Module) -> bool:
+def is_pair(model: nn.Module) -> bool:
+    """Whether it is an encoder with a decoder."""
     config: Any = getattr(model, "config", None)
     return bool(getattr(config, "is_encoder_decoder", False))
 

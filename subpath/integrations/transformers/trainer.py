@@ -91,7 +91,7 @@ class TwoPassTrainer(Trainer):  # type: ignore[misc]  # its types are not read
         of_places, of_samples = next(self._shares, (1.0, 1.0))
         settings = self.two_pass
         losses = two_pass_step(
-            TrainerRunner(self, adaptive, items),
+            TrainerRunner(self, adaptive, items, for_all=bool(settings.base_task)),
             inputs,
             None,
             None,

@@ -12,7 +12,7 @@ from ...adaptive.in_place import InPlaceModel
 from ...adaptive.model import Passing
 from ...errors import SubpathError
 from ...planning import StagePlan
-from .places import vectors
+from .places import is_pair, vectors
 
 
 class TrainerRunner:
@@ -22,18 +22,29 @@ class TrainerRunner:
         trainer: a :class:`.trainer.TwoPassTrainer`, which computes the loss.
         model: the adaptive model.
         items: what ``compute_loss`` divides the loss by; ``None``: it is a mean.
+        for_all: the other configs' own losses are wanted too.
     """
 
-    def __init__(self, trainer: Any, model: InPlaceModel, items: Any) -> None:
+    def __init__(self, trainer: Any, model: InPlaceModel, items: Any, for_all: bool) -> None:
         self.stages: Sequence[StagePlan] = model.stages
         self.original_frozen = model.original_frozen
         self._trainer, self._model, self._items = trainer, model, items
+        # An own compute_loss may change the inputs, and a decoder may make its own of the labels.
+        plain = type(trainer).compute_loss.__module__.startswith("transformers.")
+        self._loss_for_all = for_all or not plain or is_pair(model)
 
     def forward_features_of_stages(
         self, *, skip: str, **inputs: Any
     ) -> tuple[dict[str, Any], tuple[Tensor, ...]]:
-        """A config's output, with the Trainer's loss, and a vector a sample for each stage."""
+        """A config's output, with the Trainer's loss, and a vector a sample for each stage.
+
+        Where the loss of a config is not wanted, it is not computed.
+        """
         call = _Call(self._model, skip)
+        if "T" in skip and not self._loss_for_all:
+            labels = self._trainer.label_names
+            output = call(**{key: value for key, value in inputs.items() if key not in labels})
+            return output, vectors(self._model, self.stages, call.features, inputs)
         loss, output = self._trainer.compute_loss(
             call, dict(inputs), return_outputs=True, num_items_in_batch=self._items
         )

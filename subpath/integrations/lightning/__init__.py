@@ -1,0 +1,5 @@
+"""The two passes as a module of Lightning."""
+
+from .module import TwoPassModule
+
+__all__ = ["TwoPassModule"]
