@@ -13,7 +13,7 @@ from itertools import combinations
 from .module_calls import CallTree
 from .positions import mixes_then_widens
 from .similarity import alike
-from .trace import Call
+from .traced_graph import Call
 
 Level = frozenset[tuple[str, object]]
 Same = Callable[[Call, Call], bool]

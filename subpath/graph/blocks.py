@@ -31,7 +31,7 @@ from .module_calls import Block, CallTree
 from .positions import is_mlp, mixes_then_widens
 from .residual import Unit
 from .similarity import alike
-from .trace import Call
+from .traced_graph import Call
 
 _Kind = TypeVar("_Kind")
 _Item = TypeVar("_Item")

@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from .behaviour import is_identity
 from .residual import SOURCE, Path, ResidualGraph, Unit
-from .trace import Call
+from .traced_graph import Call
 
 
 @dataclass(frozen=True)

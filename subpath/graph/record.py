@@ -26,7 +26,7 @@ from .facts import Fact, fact_of, flops
 from .inputs import Inputs
 from .signature import signature_of
 from .tensors import at, has_memory, leaves, storage_of, tensors_in
-from .trace import Call, CallValues, TracedGraph
+from .traced_graph import Call, CallValues, TracedGraph
 
 IsLeaf = Callable[[str, nn.Module], bool]
 _Forward = Callable[..., Any]

@@ -21,7 +21,7 @@ from torch import fx, nn
 
 from .behaviour import Traits, is_normalisation, kind_of, same_function, traits
 from .layout_ops import LayoutOps, numbered
-from .trace import TracedGraph
+from .traced_graph import TracedGraph
 
 SOURCE = "input"
 _aten = torch.ops.aten  # what a recorded run is made of

@@ -28,7 +28,7 @@ from torch import fx
 from .module_calls import Block, CallTree
 from .residual import SOURCE
 from .tensors import Place, leaves
-from .trace import Call, CallValues
+from .traced_graph import Call, CallValues
 
 Template = tuple[Any, ...]
 _CONSTANTS = (bool, int, float, str, type(None))

@@ -13,9 +13,7 @@ import operator
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from types import CodeType
 from typing import Any
@@ -23,76 +21,18 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
-from torch.utils._pytree import tree_leaves
 
 from ..errors import TraceError
 from .copies import on_meta, shape_copy
-from .facts import Fact, propagate
+from .facts import propagate
 from .randomness import nothing_drawn
 from .sizes import Sizes
-from .tensors import Place
+from .trace_checks import check_kept, kept_by, own_backward_kept, restore
+from .traced_graph import Call, TracedGraph
 
 # While it traces, torch.fx replaces how every module of the process is called: one at a time, and
 # what other threads run meanwhile is none of its business.
 _TRACING = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of one module: its path, and a number that tells repeated calls apart."""
-
-    path: str
-    number: int
-
-
-@dataclass(frozen=True)
-class CallValues:
-    """What went in and out of one call in a concrete run.
-
-    Attributes:
-        given: each value inside the arguments with its place (the argument's name, then keys):
-            the node of a tensor, any other value itself.
-        result: what the call gave.
-        nodes: the node of each tensor in it, by ``id``.
-    """
-
-    given: tuple[tuple[Place, Any], ...]
-    result: Any
-    nodes: Mapping[int, fx.Node]
-
-
-@dataclass(frozen=True)
-class TracedGraph:
-    """A network that was read: traced with torch.fx, or recorded in a concrete run.
-
-    Attributes:
-        graph: straight-line torch.fx graph; ``call_module`` targets are paths in the model.
-        calls: for each node the module calls it was made in, outermost first; for a leaf module
-            the last entry is its own call.
-        facts: what a run without data showed of each node.
-        constants: tensors that the forward made from numbers alone, by the name the graph reads.
-        opaque: modules that could not be opened, with the reason.
-        by_size: whether a forward that was opened decided by sizes: then the graph holds for
-            inputs of the example's shapes alone.
-        handed: of a concrete run, what each opened call was given and gave.
-    """
-
-    graph: fx.Graph
-    calls: Mapping[fx.Node, tuple[Call, ...]]
-    facts: Mapping[fx.Node, Fact]
-    constants: Mapping[str, torch.Tensor]
-    opaque: Mapping[str, str]
-    by_size: bool
-    handed: Mapping[Call, CallValues] = field(default_factory=dict)
-
-    @property
-    def opened(self) -> frozenset[str]:
-        """Paths of the modules whose own forward was traced through (without the root)."""
-        opened: set[str] = set()
-        for node, stack in self.calls.items():
-            own = stack[:-1] if node.op == "call_module" else stack
-            opened.update(call.path for call in own)
-        return frozenset(opened)
 
 
 def trace(
@@ -123,13 +63,13 @@ def trace(
     try:
         with (
             _TRACING,
-            _own_backward_kept(),
+            own_backward_kept(),
             torch.device("cpu"),
         ):  # tensors that a forward makes from numbers alone are real
-            kept = _kept(copy)
+            kept = kept_by(copy)
             with nothing_drawn():
                 graph = tracer.trace(copy)
-            _check_kept(copy, kept)
+            check_kept(copy, kept)
     except Exception as error:  # a forward may raise anything when it meets a proxy
         raise TraceError(
             f"got a {type(model).__name__} whose own forward torch.fx cannot trace: "
@@ -155,74 +95,6 @@ def trace(
         ) from error
     by_size = bool(tracer.decisions)
     return TracedGraph(graph, tracer.calls, facts, constants, tracer.opaque, by_size)
-
-
-_Kept = tuple[dict[str, Any], dict[str, Any]]
-
-
-def _kept(module: nn.Module) -> _Kept:
-    """What ``module`` keeps from one call to the next: buffers, and tensors or their places."""
-    plain = {n: v for n, v in vars(module).items() if v is None or isinstance(v, torch.Tensor)}
-    return dict(module._buffers), plain
-
-
-def _check_kept(module: nn.Module, before: _Kept) -> None:
-    """A graph does not know what a forward puts onto its module, but for what it writes in place.
-
-    Raises:
-        TraceError: it puts something there.
-    """
-    buffers, plain = before
-    for held, names in ((module._buffers, buffers), (vars(module), plain)):
-        for name in names:
-            value = held.get(name)
-            if isinstance(value, fx.Proxy) and not _is_written(value.node, name):
-                raise TraceError(f"got a forward that keeps {name} for its next call")
-
-
-def _is_written(node: fx.Node, name: str) -> bool:
-    """Whether ``node`` is the module's own tensor of that name, written in place (``+=``)."""
-    in_place = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
-    while node.target in in_place and isinstance(node.args[0], fx.Node):
-        node = node.args[0]
-    return node.op == "get_attr" and str(node.target).rpartition(".")[2] == name
-
-
-def _restore(module: nn.Module, before: _Kept) -> None:
-    """Forget what a forward put there that could not be traced."""
-    buffers, plain = before
-    module._buffers.update(buffers)
-    vars(module).update(plain)
-
-
-@contextmanager
-def _own_backward_kept() -> Iterator[None]:
-    """Let no ``autograd.Function`` be traced through: the graph would lose its backward pass.
-
-    Their ``forward`` is watched, not ``apply``, which networks keep under names of their own.
-    """
-    classes = [cls for cls in _subclasses(torch.autograd.Function) if "forward" in vars(cls)]
-    forwards = {cls: vars(cls)["forward"] for cls in classes}
-    for cls in classes:
-        cls.forward = staticmethod(_checked(cls.__name__, cls.forward))
-    try:
-        yield
-    finally:
-        for cls, forward in forwards.items():
-            cls.forward = forward
-
-
-def _checked(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(value, fx.Proxy) for value in tree_leaves((args, kwargs))):
-            raise TraceError(f"got {name}, which has a backward pass of its own")
-        return forward(*args, **kwargs)
-
-    return checked
-
-
-def _subclasses(cls: Any) -> set[Any]:
-    return {inner for own in cls.__subclasses__() for inner in (own, *_subclasses(own))}
 
 
 def _constants(
@@ -383,15 +255,15 @@ class _Tracer(fx.Tracer):
         try:
             if self.is_leaf_module(m, path):
                 return super().call_module(m, forward, args, kwargs)
-            kept = _kept(m)
+            kept = kept_by(m)
             try:
                 with nothing_drawn():
                     result = super().call_module(m, forward, args, kwargs)
-                _check_kept(m, kept)
+                check_kept(m, kept)
                 return result
             except Exception as error:  # a forward may raise anything when it meets a proxy
                 self.opaque[path] = _reason(error)
-                _restore(m, kept)
+                restore(m, kept)
                 self.module_stack = fx_stack  # torch.fx does not restore it on an exception
                 for node in reversed(self.graph.nodes):
                     if node is last:

@@ -12,7 +12,8 @@ from torch import fx, nn
 
 import toys
 from subpath.errors import TraceError
-from subpath.graph.trace import TracedGraph, is_torch_layer, trace
+from subpath.graph.trace import is_torch_layer, trace
+from subpath.graph.traced_graph import TracedGraph
 from toys import TOYS, Toy
 
 
