@@ -317,6 +317,7 @@ class InPlaceModel(AdaptiveModel):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> InPlaceModel:
         copied = view_of(copy.deepcopy(self._root, memo))
+        copied._sites.install()  # a copy of a scripted module has none of its attributes
         memo[id(self)] = copied
         return copied
 

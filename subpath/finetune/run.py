@@ -100,6 +100,7 @@ def _run(
 ) -> Summary:
     """A run from start to end, step by step."""
     processes = start_processes(recipe.device, recipe.precision, recipe.shard)
+    processes.wait()  # for the first to have written what all of them read
     resume = resume and (folder / RECIPE).is_file()
     if resume:
         check_same_recipe(folder, recipe)

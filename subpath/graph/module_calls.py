@@ -154,9 +154,10 @@ class CallTree:
         for node in self.exits(call):
             if node in residual.flow:
                 path = residual.path(node, nodes, units)
-                if path is None:
+                if path is not None:
+                    paths.append(path)
+                elif not self.is_side_output(node, nodes):
                     return None
-                paths.append(path)
             elif self._depends_on_flow(node, nodes):
                 size = self._same_size_outside(node, nodes)
                 if size is None:  # it would keep the branch alive
@@ -165,6 +166,10 @@ class CallTree:
         if not paths or (several and self._only_adds(call)):
             return None
         return self.block(call.path, paths, nodes)
+
+    def is_side_output(self, node: fx.Node, nodes: frozenset[fx.Node]) -> bool:
+        """Whether nothing but the caller of the network gets ``node``: a map of attention, say."""
+        return all(user in nodes or user.op == "output" for user in node.users)
 
     def _only_adds(self, call: Call) -> bool:
         """Whether the branch comes from outside, and all that is done here is to add it."""

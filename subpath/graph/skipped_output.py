@@ -117,9 +117,9 @@ def _of_whole_call(tree: CallTree, block: Block, call: Call) -> Template:
     def tensor(node: fx.Node) -> Template:
         start = starts.get(node, node)
         if start in block.nodes:
-            if any(user not in block.nodes for user in node.users):
+            if not tree.is_side_output(node, block.nodes):
                 raise NoSkippedOutputError("it returns a tensor that is none of its inputs")
-            return ("value", None)  # nobody used it
+            return ("value", None)  # nothing in the network uses it
         for place, given in handed.given:
             if given is start and _is_plain(place):
                 return ("input", *place)

@@ -10,7 +10,6 @@ import dis
 import inspect
 import itertools
 import operator
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
@@ -121,7 +120,10 @@ class _Unpacked(fx.Proxy):
 
     def __iter__(self) -> Iterator[Any]:
         """As torch.fx does it, which reads the caller's whole byte code each time."""
-        caller = sys._getframe(1)
+        frame = inspect.currentframe()
+        assert frame is not None
+        caller = frame.f_back
+        assert caller is not None
         count = _names_unpacked(caller.f_code, caller.f_lasti)
         return self.tracer.iter(self) if count is None else (self[i] for i in range(count))  # type: ignore[index]
 

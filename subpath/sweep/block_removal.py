@@ -55,7 +55,7 @@ def _silenced(original: nn.Module, kept: Collection[str]) -> nn.Module:
     model = copy.deepcopy(original)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name not in kept:
+            if name not in kept and not name.endswith("original1"):  # a direction has a length
                 parameter.zero_()
     return model
 

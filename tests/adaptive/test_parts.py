@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -116,6 +118,35 @@ class Told(nn.Module):
         return self.head(x)
 
 
+class Mapped(nn.Module):
+    """Gives a map of its attention beside its output."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.norm, self.inner = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.norm(x)
+        attention = torch.softmax(y @ y.mT, -1)
+        return x + attention @ self.inner(y), attention
+
+
+class Maps(nn.Module):
+    """Gives the maps of all its blocks to its caller."""
+
+    def __init__(self, depth: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Linear(8, 8)
+        self.blocks = nn.ModuleList(Mapped() for _ in range(depth))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x, maps = self.stem(x), []
+        for block in self.blocks:
+            x, attention = block(x)
+            maps.append(attention)
+        return x, maps
+
+
 class Message(nn.Module):
     """Passes messages along edges, each with a weight made of the places."""
 
@@ -189,6 +220,21 @@ def test_a_part_that_ends_with_nothing() -> None:
 def test_what_a_block_looks_up_is_a_stream_beside() -> None:
     inputs = Inputs((noise(2, 5, 8), torch.tensor([1, 3])))
     check(Told(), inputs, [("blocks.1",), ("blocks.3",)], lambda _: Nothing())
+
+
+@pytest.mark.parametrize("run", ["graph", "in place"])
+def test_a_block_that_gives_its_caller_more(run: Literal["graph", "in place"]) -> None:
+    model = randomise(Maps()).eval()
+    adaptive = subpath.convert(model, noise(2, 5, 8), run=run)
+    assert [stage.skippable for stage in adaptive.stages] == [("blocks.1",), ("blocks.3",)]
+    assert unequal(model(noise(2, 5, 8)), adaptive(noise(2, 5, 8))) == ""
+    x, maps = adaptive(noise(2, 5, 8), skip="TT")
+    by_hand = Maps()
+    by_hand.stem, by_hand.blocks = model.stem, nn.ModuleList([model.blocks[0], model.blocks[2]])
+    expected, (first, second) = by_hand(noise(2, 5, 8))
+    assert unequal(expected, x) == ""
+    assert unequal([first, second], maps[::2]) == ""
+    assert run == "graph" or maps[1::2] == [None, None]
 
 
 def test_an_outer_forward_that_adds_what_several_inputs_give() -> None:

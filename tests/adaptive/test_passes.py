@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import subpath
 import toys
 from subpath.adaptive.model import AdaptiveModel
-from subpath.distill import StepLosses, two_pass_step
+from subpath.distill import Outputs, StepLosses, Values, two_pass_step
 from toys import TOYS, PostActivation
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -49,11 +49,11 @@ class Net(nn.Module):
         return self.head(self.b(self.a(self.after(x))).mean((2, 3)))
 
 
-def converted(net: nn.Module, example: Any = IMAGES) -> AdaptiveModel:
-    model = subpath.convert(toys.randomise(net).train(), example)
-    twins = dict(model.named_children()).get("twin_norms")
-    if twins is not None:
-        toys.randomise(twins, seed=1)
+def converted(net: nn.Module, example: Any = IMAGES, **how: Any) -> AdaptiveModel:
+    model = subpath.convert(toys.randomise(net).train(), example, **how)
+    for name, added in model.named_children():
+        if name in ("twin_norms", "additions"):
+            toys.randomise(added, seed=1)
     return model
 
 
@@ -203,6 +203,28 @@ class Writes(nn.Module):
 
 def test_what_is_written_into_later_is_not_shared() -> None:
     assert same(converted(Writes()))["conv"] == 2
+
+
+def test_a_layer_with_an_addition_runs_once_and_what_changes_it_does_not() -> None:
+    found = same(converted(Net(), low_rank=2))
+    assert found["a.0.conv1"] == found["additions.0.a.0.conv1.down"] == 1
+    assert found["a.0.conv2"] == 2
+
+
+class WrittenInto(nn.Module):
+    """The output of its layer is rectified in its own memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.back = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.back(F.relu_(self.mix(x)))
+
+
+def test_a_layer_with_an_addition_that_is_written_into() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 1), *(WrittenInto() for _ in range(4)), nn.Flatten())
+    same(converted(net, low_rank=2), outputs=Outputs({"": Values()}))
 
 
 def test_more_configs_and_terms() -> None:

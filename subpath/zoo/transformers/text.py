@@ -19,6 +19,10 @@ ENCODERS = {
     ),
     "albert-groups": network("AlbertModel", TEXT, **WORDS, embedding_size=16, num_hidden_groups=2),
     "bert": network("BertModel", TEXT, **WORDS),
+    "bert-attentions": network(
+        "BertModel", TEXT, **WORDS, output_attentions=True, attn_implementation="eager"
+    ),
+    "bert-generation": network("BertGenerationEncoder", TEXT, **WORDS),
     "bert-masked-lm": network("BertForMaskedLM", TEXT, **WORDS),
     "big-bird": network("BigBirdModel", TEXT, **WORDS, attention_type="original_full"),
     "camembert": network("CamembertModel", TEXT, **WORDS),
@@ -111,9 +115,46 @@ ENCODERS = {
         "XLNetModel", TEXT, vocab_size=99, d_model=32, n_layer=4, n_head=4, d_inner=64
     ),
     "xmod": network("XmodModel", TEXT, **WORDS, languages=["en_XX"], default_language="en_XX"),
+    "markuplm": network("MarkupLMModel", TEXT, **WORDS),
+    "megatron-bert": network("MegatronBertModel", TEXT, **WORDS),
+    "nomic-bert": network("NomicBertModel", TEXT, **WORDS),
+    "roc-bert": network(
+        "RoCBertModel", TEXT, **WORDS, shape_vocab_size=99, pronunciation_vocab_size=99
+    ),
+    "tapas": network("TapasModel", TEXT, **WORDS),
+    "yoso": network("YosoModel", TEXT, **WORDS),
 }
 
 DECODERS = {
+    "biogpt": network("BioGptModel", TEXT, **_NO_CACHE),
+    "codegen": network(
+        "CodeGenModel",
+        TEXT,
+        vocab_size=99,
+        n_embd=32,
+        n_layer=4,
+        n_head=4,
+        rotary_dim=4,
+        use_cache=False,
+    ),
+    "glm": network("GlmModel", TEXT, **_GROUPED, head_dim=8, pad_token_id=0),
+    "mpt": network(
+        "MptModel", TEXT, vocab_size=99, d_model=32, n_layers=4, n_heads=4, use_cache=False
+    ),
+    "olmo": network("OlmoModel", TEXT, **_GROUPED),
+    "olmo3": network("Olmo3Model", TEXT, **_GROUPED, pad_token_id=0, eos_token_id=2),
+    "openai-gpt": network("OpenAIGPTModel", TEXT, vocab_size=99, n_embd=32, n_layer=4, n_head=4),
+    "persimmon": network("PersimmonModel", TEXT, **_NO_CACHE),
+    "xglm": network(
+        "XGLMModel",
+        TEXT,
+        vocab_size=99,
+        d_model=32,
+        ffn_dim=64,
+        num_layers=4,
+        attention_heads=4,
+        use_cache=False,
+    ),
     "bloom": network(
         "BloomModel", TEXT, vocab_size=99, hidden_size=32, n_layer=4, n_head=4, use_cache=False
     ),
