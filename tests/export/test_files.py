@@ -119,7 +119,8 @@ def test_calibrated_configs_go_into_files_of_their_own(tmp_path: Path) -> None:
 
 
 def test_control_flow_of_the_network_s_own_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"torch\.onnx does not export: GuardOnDataDependent"):
+    said = r"torch\.onnx does not export: GuardOnDataDependent|got a difference of"  # torch 2.8
+    with pytest.raises(ExportError, match=said):
         to_onnx(adaptive(toys.TOYS["choosy branch"]), tmp_path / "file.onnx")
     assert not list(tmp_path.iterdir())
 
