@@ -111,9 +111,10 @@ def convert(
             the network's own forward, whose skipped blocks hand back what they are given, and the
             result is also an instance of the original's class. By default the graph, where
             torch.fx can open the network and nothing is lost by it; ``plan.why`` says why not.
-        check: run the original's copy and the result once on inputs of the example's shapes and
-            compare them to the last bit, which costs two forward passes; in place, run the
-            base-net once too.
+        check: run the original's copy and the result once on the first sample of the example, or
+            on one of its shape, and compare them to the last bit, which costs two forward passes
+            (on the whole example where the network decides by sizes or takes no single sample);
+            in place, run the base-net once too.
 
     Returns:
         The adaptive model, in the mode (train or eval) of ``model``.
@@ -281,7 +282,7 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
     _check_paths(model, plan)
     if plan.run == "in place":
         root = _copy(model)
-        expected = OriginalOutput(root, inputs) if check and inputs is not None else None
+        expected = OriginalOutput(root, inputs, True) if check and inputs is not None else None
         add_twins(root, plan.twin_norms)
         set_patches(root, plan.patches)
         add_additions(root, plan.additions)
@@ -294,7 +295,10 @@ def _converted(model: nn.Module, inputs: Inputs | None, plan: Plan, check: bool)
         tracing = Tracing(plan, on_meta(positional), zoo.opaque_functions())
         graphs = tracing.graphs(model, positional)
         root = _copy(model)
-        expected = OriginalOutput(root, Inputs(positional)) if check else None
+        expected = None
+        if check:
+            by_size = any(gated.by_size for gated in graphs.values())
+            expected = OriginalOutput(root, Inputs(positional), not by_size)
         add_constants(root, graphs)
         add_twins(root, plan.twin_norms)
         set_patches(root, plan.patches)

@@ -20,16 +20,23 @@ from .model import AdaptiveModel
 class OriginalOutput:
     """What the original gives for the example, in eval mode."""
 
-    def __init__(self, original: nn.Module, inputs: Inputs) -> None:
+    def __init__(self, original: nn.Module, inputs: Inputs, one_will_do: bool) -> None:
         """Run ``original``, a copy that nobody else uses; it is left as it was.
 
         Nothing is run if it has no data.
+
+        Args:
+            original: the network.
+            inputs: the example.
+            one_will_do: whether other batch sizes run as this one does; then the first sample of
+                it is enough, if the network takes one sample.
 
         Raises:
             TraceError: it does not run.
         """
         place = next(iter(original.parameters()), torch.empty(0)).device
         self._inputs = _with_numbers(inputs, place)
+        self._fewer = _first_sample(self._inputs) if one_will_do else None
         tensors = (*inputs.tensors(), *original.parameters())
         self._has_data = not any(tensor.is_meta for tensor in tensors)
         self._hidden = hooks_of(original)
@@ -43,6 +50,12 @@ class OriginalOutput:
 
     def _first_output(self, original: nn.Module) -> Any:
         """Without the hooks that it has, if it runs so: they may be for real calls."""
+        if self._fewer is not None:
+            whole, self._inputs = self._inputs, self._fewer
+            try:
+                return _run(original, self._inputs, self._hidden)
+            except Exception:  # it may need several samples, or its hooks
+                self._inputs = whole
         try:
             return _run(original, self._inputs, self._hidden)
         except Exception:  # it may need them
@@ -137,6 +150,14 @@ def _with_numbers(inputs: Inputs, place: torch.device) -> Inputs:
         return torch.randn(tensor.shape, generator=generator).to(place, tensor.dtype)
 
     return inputs.map(filled)
+
+
+def _first_sample(inputs: Inputs) -> Inputs | None:
+    """The first of a batch; ``None`` where it is not plain that the inputs are one."""
+    given = (*inputs.args, *inputs.kwargs.values())
+    if not given or not all(isinstance(value, torch.Tensor) and value.ndim for value in given):
+        return None
+    return inputs.map(lambda x: x[:1]) if len({len(x) for x in given}) == 1 else None
 
 
 def _varies(tensor: torch.Tensor) -> bool:

@@ -58,7 +58,7 @@ class Forwards:
             self.by_size = any(gated.by_size for gated in example.values())
             self._by_shapes: dict[Shapes | None, Mapping[bool, GatedGraph]] = {None: self.example}
             self._made: dict[tuple[str, bool, Returns, Shapes | None], Forward] = {}
-            self._trees: dict[tuple[tuple[SkipConfig, ...], Shapes | None], Branch] = {}
+            self._trees: dict[tuple[tuple[SkipConfig, ...], Returns, Shapes | None], Branch] = {}
             self.forget_prefixes()
 
     def set_plan(self, tracing: Tracing) -> None:
@@ -120,13 +120,15 @@ class Forwards:
         own = {} if training else use_own(self._root, graph, config, self.original)
         return graph, {**self.original, **own}
 
-    def tree(self, skips: Sequence[SkipConfig], inputs: tuple[Any, ...]) -> Branch:
+    def tree(
+        self, skips: Sequence[SkipConfig], inputs: tuple[Any, ...], returns: Returns
+    ) -> Branch:
         """Some configs in eval mode, with what they share computed once."""
         shapes = shapes_of(inputs) if self.by_size else None
         with self._making:
-            if (key := (tuple(skips), shapes)) not in self._trees:
+            if (key := (tuple(skips), returns, shapes)) not in self._trees:
                 gated = self.graphs_for(inputs)[False]
-                lines = [self._line(gated, skip, False, "output") for skip in skips]
+                lines = [self._line(gated, skip, False, returns) for skip in skips]
                 self._trees = {key: tree(lines, self._root)}  # the last alone
             return self._trees[key]
 

@@ -124,17 +124,22 @@ class GraphModel(AdaptiveModel):
         passes.backward()
 
     def outputs(
-        self, *args: Any, skips: Sequence[str] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        skips: Sequence[str] | None = None,
+        features: bool = False,
+        **kwargs: Any,
     ) -> Iterator[tuple[SkipConfig, Any]]:
         """The outputs of several configs; in eval mode what they share is computed once."""
         if self.training:
-            yield from super().outputs(*args, skips=skips, **kwargs)
+            yield from super().outputs(*args, skips=skips, features=features, **kwargs)
             return
         inputs = self._positional(args, kwargs) if kwargs else args
         given = self.skip_configs() if skips is None else skips
         configs = [SkipConfig(skip, len(self.stages)) for skip in dict.fromkeys(given)]
         if configs:
-            yield from outputs(self._forwards.tree(configs, inputs), self._root, inputs)
+            found = self._forwards.tree(configs, inputs, "both" if features else "output")
+            yield from outputs(found, self._root, inputs)
 
     @property
     def plan(self) -> Plan:

@@ -64,7 +64,11 @@ class AdaptiveModel(nn.Module):
         return tuple(skip_configs(len(self.stages)))
 
     def outputs(
-        self, *args: Any, skips: Sequence[str] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        skips: Sequence[str] | None = None,
+        features: bool = False,
+        **kwargs: Any,
     ) -> Iterator[tuple[SkipConfig, Any]]:
         """The outputs of several configs for one batch, each when it is computed.
 
@@ -73,15 +77,18 @@ class AdaptiveModel(nn.Module):
 
         Args:
             *args: what a call takes.
-            skips: the configs; default: all. Each comes once, in an order that suits sharing.
+            skips: the configs; default: all. Each comes once, the first of them first, in an order
+                that suits sharing.
+            features: give what :meth:`forward_features_of_stages` gives.
             **kwargs: what a call takes by name.
 
         Raises:
             SkipConfigError: one is not a config of this model.
         """
         given = self.skip_configs() if skips is None else skips
+        run: Callable[..., Any] = self.forward_features_of_stages if features else self
         for skip in [SkipConfig(skip, len(self.stages)) for skip in dict.fromkeys(given)]:
-            yield skip, self(*args, skip=skip, **kwargs)
+            yield skip, run(*args, skip=skip, **kwargs)
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:

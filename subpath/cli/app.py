@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 
@@ -15,6 +16,7 @@ from .evaluate import evaluate
 from .export import export
 from .finetune import finetune
 from .inspect import inspect
+from .lasting import lasting
 from .output import error
 from .plot import plot
 from .recipes import app as recipes
@@ -30,14 +32,16 @@ app = typer.Typer(
 )
 app.command(short_help="Show how a network is cut: stages, blocks, twin norms.")(inspect)
 app.command(short_help="Draw which blocks of a network can be skipped.")(draw)
-app.command(short_help="Show cost, accuracy and latency of each config.")(report)
+app.command(short_help="Show cost, accuracy and latency of each config.")(
+    lasting(report, only_with="latency")
+)
 app.command(short_help="Plot accuracy of all configs against cost.")(plot)
-app.command(short_help="Train super-net and base-net from a recipe.")(finetune)
+app.command(short_help="Train super-net and base-net from a recipe.")(lasting(finetune))
 app.add_typer(recipes, name="recipes", short_help="List the included recipes, or copy one.")
-app.command(short_help="Show what each block of a network contributes.")(diagnose)
-app.command(short_help="Measure accuracy on the validation data of a run.")(evaluate)
-app.command(short_help="Export to ONNX or torch.export.")(export)
-app.command(short_help="Convert and check every network of a library.")(zoo)
+app.command(short_help="Show what each block of a network contributes.")(lasting(diagnose))
+app.command(short_help="Measure accuracy on the validation data of a run.")(lasting(evaluate))
+app.command(short_help="Export to ONNX or torch.export.")(lasting(export))
+app.command(short_help="Convert and check every network of a library.")(lasting(zoo))
 app.command(short_help="Show versions and devices, for a bug report.")(doctor)
 
 
@@ -46,6 +50,7 @@ def main() -> None:
     if not sys.warnoptions:  # about libraries we use, and nothing a user could do about
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+    gc.disable()  # commands that last turn it on again
     try:
         app(prog_name="subpath")
     except SubpathError as failure:

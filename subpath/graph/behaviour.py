@@ -11,10 +11,13 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import fx, nn
+
+from .copies import deep_copy
 
 Probe = Callable[[torch.Tensor], Any]
 _CONVOLUTIONS = nn.Conv1d, nn.Conv2d, nn.Conv3d
@@ -144,6 +147,27 @@ def traits(node: fx.Node, modules: dict[str, nn.Module]) -> Traits:
     return Traits(pointwise, pointwise and torch.equal(whole, again), torch.equal(whole, grid))
 
 
+def kind_of(node: fx.Node, modules: dict[str, nn.Module]) -> object:
+    """What nodes of the same :func:`traits` have in common; where that is not seen, the node."""
+    what: object = node.target
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        what = type(module), *_settings(module)
+        if None in what:
+            return node
+    given = fx.node.map_arg((node.args, node.kwargs), lambda _: None)
+    return node.op, what, len(node.all_input_nodes), repr(given)
+
+
+def _settings(module: nn.Module) -> Iterator[tuple[str, type, object] | None]:
+    """The attributes of a module that has nothing but plain ones; ``None`` for any other."""
+    for name, value in vars(module).items():
+        if isinstance(value, (bool, int, float, str, type, NoneType)):
+            yield name, type(value), value
+        elif not isinstance(value, (dict, set)) or value:
+            yield None
+
+
 def is_identity(module: nn.Module) -> bool:
     """Whether ``module`` holds no tensors and gives its input back in eval mode (drop-path)."""
     if any(True for _ in _tensors(module)):
@@ -151,7 +175,7 @@ def is_identity(module: nn.Module) -> bool:
     grid = _grid()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            result = copy.deepcopy(module).eval()(grid.clone())
+            result = deep_copy(module).eval()(grid.clone())
     except Exception:  # it does not take one plain tensor
         return False
     return isinstance(result, torch.Tensor) and torch.equal(result, grid)
@@ -175,7 +199,7 @@ def _probe(node: fx.Node, modules: dict[str, nn.Module]) -> Probe | None:
         module = modules[str(node.target)]
         if any(True for _ in _tensors(module)):
             return None
-        function: Any = copy.deepcopy(module).eval()
+        function: Any = deep_copy(module).eval()
     elif node.op == "call_method":
         function = getattr(torch.Tensor, str(node.target), None)
     else:

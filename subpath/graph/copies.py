@@ -6,6 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -121,7 +122,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         made = value
     elif kind is set:
         made = memo[id(value)] = {_copied(item, memo) for item in value}
-    elif isinstance(value, nn.Module) and _is_copied_by_attributes(kind):
+    elif isinstance(value, nn.Module) and _is_copied_by_attributes(kind):  # type: ignore[arg-type]
         made = memo[id(value)] = type(value).__new__(type(value))
         state = vars(value).items()
         made.__setstate__({n: v if type(v) in _ATOMS else _copied(v, memo) for n, v in state})
@@ -141,6 +142,7 @@ def _copied_script(module: torch.jit.ScriptModule, memo: dict[int, Any]) -> nn.M
     return copied
 
 
-def _is_copied_by_attributes(kind: type[nn.Module]) -> bool:
+@lru_cache(maxsize=4096)
+def _is_copied_by_attributes(kind: Any) -> bool:
     """Whether ``copy.deepcopy`` would copy the attributes and do no more."""
     return all(getattr(kind, name, None) is getattr(nn.Module, name, None) for name in _HOW)

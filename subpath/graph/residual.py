@@ -19,7 +19,7 @@ import networkx as nx
 import torch
 from torch import fx, nn
 
-from .behaviour import Traits, is_normalisation, same_function, traits
+from .behaviour import Traits, is_normalisation, kind_of, same_function, traits
 from .layout_ops import LayoutOps, numbered
 from .traced_graph import TracedGraph
 
@@ -92,6 +92,7 @@ class ResidualGraph:
         self.order = {node: i for i, node in enumerate(traced.graph.nodes)}
         self._layout_ops = LayoutOps(traced.facts, self.modules)
         self._traits: dict[fx.Node, Traits] = {}
+        self._traits_of_kinds: dict[object, Traits] = {}
         self._norms: dict[object, bool] = {}
         self.units: dict[fx.Node, Unit] = {}
         everywhere = frozenset(node for node in traced.graph.nodes if node in self.flow)
@@ -496,7 +497,10 @@ class ResidualGraph:
 
     def _traits_of(self, node: fx.Node) -> Traits:
         if node not in self._traits:
-            self._traits[node] = traits(node, self.modules)
+            kind = kind_of(node, self.modules)
+            if kind not in self._traits_of_kinds:
+                self._traits_of_kinds[kind] = traits(node, self.modules)
+            self._traits[node] = self._traits_of_kinds[kind]
         return self._traits[node]
 
     def _leaves_alone(self, last: fx.Node, start: fx.Node) -> bool:

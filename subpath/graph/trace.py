@@ -6,12 +6,15 @@ recorded reason, and the rest of the model is traced all the same.
 
 from __future__ import annotations
 
+import dis
 import inspect
 import itertools
 import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 import torch
@@ -112,7 +115,24 @@ def _constants(
     return constants
 
 
-class _Proxy(fx.Proxy):
+class _Unpacked(fx.Proxy):
+    """Is taken apart into names (``a, b = x``)."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """As torch.fx does it, which reads the caller's whole byte code each time."""
+        frame = inspect.currentframe()
+        assert frame is not None
+        caller = frame.f_back
+        assert caller is not None
+        count = _names_unpacked(caller.f_code, caller.f_lasti)
+        return self.tracer.iter(self) if count is None else (self[i] for i in range(count))  # type: ignore[index]
+
+
+class _Attribute(_Unpacked, fx.proxy.Attribute):
+    """An attribute of a traced value, such as its shape."""
+
+
+class _Proxy(_Unpacked):
     """Records ``x += y`` and ``x[i] = y`` as what they are, and knows sizes.
 
     torch.fx traces the first as ``x = x + y``, which is not the same when ``x`` has another name,
@@ -123,6 +143,9 @@ class _Proxy(fx.Proxy):
 
     def _record(self, function: Callable[..., Any], *operands: Any) -> Any:
         return self.tracer.create_proxy("call_function", function, (self, *operands), {})
+
+    def __getattr__(self, k: str) -> _Attribute:
+        return _Attribute(self, k)
 
     def __iadd__(self, other: Any) -> Any:
         return self._record(operator.iadd, other)
@@ -157,6 +180,13 @@ class _Proxy(fx.Proxy):
         return self.tracer.length(self.node)
 
 
+@lru_cache(maxsize=4096)
+def _names_unpacked(code: CodeType, place: int) -> int | None:
+    """How many names the instruction at ``place`` unpacks a value into, if it does that."""
+    found = next(i for i in dis.get_instructions(code) if i.offset >= place)
+    return found.argval if found.opname == "UNPACK_SEQUENCE" else None
+
+
 class _Tracer(fx.Tracer):
     # A buffer read as a plain tensor would let a forward compute with it while tracing, and the
     # result would be baked into the graph.
@@ -181,6 +211,7 @@ class _Tracer(fx.Tracer):
         self.calls: dict[fx.Node, tuple[Call, ...]] = {}
         self.opaque: dict[str, str] = {}
         self.decisions: set[fx.Node] = set()
+        self._names: dict[int, tuple[str, torch.Tensor]] = {}
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -263,7 +294,19 @@ class _Tracer(fx.Tracer):
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         if self._runs or self._is_another_thread():
             return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
+        name = self._name_of(attr_val) if isinstance(attr_val, torch.Tensor) else None
+        if name is None:
+            return super().getattr(attr, attr_val, parameter_proxy_cache)
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
+
+    def _name_of(self, tensor: torch.Tensor) -> str | None:
+        """Of a parameter or buffer; torch.fx goes through all of them for each."""
+        if not self._names:
+            named = (*self.root.named_parameters(), *self.root.named_buffers())
+            self._names = {id(tensor): (name, tensor) for name, tensor in named}
+        return self._names.get(id(tensor), (None,))[0]
 
     def decide(self, node: fx.Node) -> Any:
         """The number that a forward decides by; it must follow from sizes."""

@@ -152,25 +152,24 @@ class _Measurement:
         size, blocks = len(next(inputs.tensors())), len(self._model.stages)
         if isinstance(targets, Tensor):
             targets = targets.to(next(self._model.parameters()).device)
-        with torch.no_grad():
-            output, kept = self._run(inputs, SkipConfig.super_net(blocks))
-            self._loss += size * float(self._criterion(output, targets))
-        for number in range(blocks):
-            config = SkipConfig.of([number], blocks)
-            with torch.set_grad_enabled(self._sees_streams):
-                output, streams = self._run(inputs, config)
+        whole = SkipConfig.super_net(blocks)
+        configs = [whole, *(SkipConfig.of([number], blocks) for number in range(blocks))]
+        kept: tuple[Tensor, ...] = ()
+        with torch.set_grad_enabled(self._sees_streams):
+            for config, found in self._model.outputs(
+                *inputs.args, skips=configs, features=self._sees_streams, **inputs.kwargs
+            ):
+                output, streams = found if self._sees_streams else (found, ())
                 loss = self._criterion(output, targets)
-            self._losses[number] += size * loss.item()
-            if self._sees_streams:
-                self._add_stream(number, kept[number], streams[number], size * loss)
+                if config == whole:  # it comes first
+                    self._loss += size * loss.item()
+                    kept = tuple(stream.detach() for stream in streams)
+                    continue
+                (number,) = config.skipped
+                self._losses[number] += size * loss.item()
+                if self._sees_streams:
+                    self._add_stream(number, kept[number], streams[number], size * loss)
         self.samples += size
-
-    def _run(self, inputs: Inputs, config: str) -> tuple[Any, tuple[Tensor, ...]]:
-        if self._sees_streams:
-            return self._model.forward_features_of_stages(
-                *inputs.args, skip=config, **inputs.kwargs
-            )
-        return self._model(*inputs.args, skip=config, **inputs.kwargs), ()
 
     def _add_stream(self, number: int, kept: Tensor, stream: Tensor, loss: Tensor) -> None:
         """``stream`` is ``h``, ``kept`` is ``h + F(h)``; the loss is summed over samples."""

@@ -93,3 +93,17 @@ def test_train_mode_shares_nothing() -> None:
         torch.manual_seed(0)
         assert output.requires_grad
         torch.testing.assert_close(output, model(IMAGES, skip=skip))
+
+
+def test_stages_outputs_too_with_gradients() -> None:
+    model, base = small(), "TTTT"
+    for skip, (output, stages) in model.outputs(
+        IMAGES, skips=["FFFF", "FTFF", base], features=True
+    ):
+        expected, own = model.forward_features_of_stages(IMAGES, skip=skip)
+        assert torch.equal(output, expected)
+        assert len(stages) == 4
+        assert all(map(torch.equal, stages, own))
+        (got,) = torch.autograd.grad(output.sum(), stages[-1])
+        (wanted,) = torch.autograd.grad(expected.sum(), own[-1])
+        assert torch.equal(got, wanted)
