@@ -6,8 +6,6 @@ Each message says what was got, what was expected, and what to try next. The com
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 
 class SubpathError(Exception):
     """Root of every error this library raises on purpose."""
@@ -36,9 +34,9 @@ class NoResidualError(ConversionError):
         hidden: paths of the modules that could not be looked into.
     """
 
-    def __init__(self, message: str, hidden: Iterable[str] = ()) -> None:
+    def __init__(self, message: str, hidden: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.hidden = tuple(hidden)
+        self.hidden = hidden
 
 
 class LostBehaviourError(ConversionError):

@@ -21,7 +21,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
-NEED_LIBRARIES = {"trainers.md"}
+NEED_LIBRARIES = {"lightning.md", "trainers.md"}
 ELSEWHERE = {*NEED_LIBRARIES, "tutorial.md"}  # that one runs in test_notebook.py
 WITH_CODE = [page for page in PAGES if blocks(page, "python") and page.name not in ELSEWHERE]
 WITH_LIBRARIES = [page for page in PAGES if page.name in NEED_LIBRARIES]

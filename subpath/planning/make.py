@@ -143,7 +143,7 @@ def _nothing_found(
         "one resolution, the last with an identity shortcut. Found "
         f"{findings(tree, stages, norms)}.{hidden} Only what is added onto an identity shortcut "
         "can be skipped; a deeper variant of this network may have rows of such blocks",
-        opaque,
+        tuple(opaque),
     )
 
 

@@ -14,7 +14,7 @@ import lightning
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import subpath
 from small_networks import Talker
@@ -60,10 +60,12 @@ def main() -> None:
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
     module = TwoPassModule(adaptive(), next_token, sgd, outputs=OUTPUTS, base_task=0.5)
-    loader = DataLoader(sentences(8), batch_size=2)
-    how = {"devices": 2, "strategy": "ddp_find_unused_parameters_true"}
+    data, rank = sentences(8), int(os.environ["RANK"])
+    sampler = DistributedSampler(data, 2, rank, shuffle=False)
+    loader = DataLoader(data, batch_size=2, sampler=sampler)
+    how = {"devices": 2, "strategy": "ddp", "use_distributed_sampler": False}
     trainer(out, **how).fit(module, loader)
-    if int(os.environ["RANK"]) == 0:
+    if rank == 0:
         save_file(dict(module.model.state_dict()), out / "weights.safetensors")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...adaptive.model import AdaptiveModel
-from ...distill import StepLosses, average_statistics, two_pass_step
+from ...distill import StepLosses, average_gradients, average_statistics, two_pass_step
 from ...distill.step import task_loss
 from ...skip import SkipConfig
 
@@ -21,8 +22,7 @@ class TwoPassModule(lightning.LightningModule):  # type: ignore[misc]  # its typ
     A batch is a pair of inputs and targets; inputs are a tensor, a tuple or a dict by name. Each
     step has two backward passes, so it is Lightning's manual optimisation, and what the Trainer
     would do between backward and update is told here: ``accumulate`` and ``clip``. Several
-    processes: ``Trainer(strategy="ddp_find_unused_parameters_true")``, as neither pass uses all
-    weights.
+    processes: ``Trainer(strategy="ddp")``; gradients are averaged once, before the update.
 
     Args:
         model: from :func:`subpath.convert`.
@@ -71,14 +71,15 @@ class TwoPassModule(lightning.LightningModule):  # type: ignore[misc]  # its typ
         optimiser = self.optimizers()
         if batch_idx % self._accumulate == 0:
             optimiser.zero_grad()
-        losses = two_pass_step(
-            self.model,
-            inputs,
-            targets,
-            self.criterion,
-            **{**self._how, "weight": self._how.get("weight", 1.0) / self._accumulate},
-            backward=self.manual_backward,
-        )
+        with self._by_itself():
+            losses = two_pass_step(
+                self.model,
+                inputs,
+                targets,
+                self.criterion,
+                **{**self._how, "weight": self._how.get("weight", 1.0) / self._accumulate},
+                backward=self.manual_backward,
+            )
         if (batch_idx + 1) % self._accumulate == 0:
             self._update(optimiser)
         self.log_dict(_parts(losses), prog_bar=True)
@@ -99,7 +100,16 @@ class TwoPassModule(lightning.LightningModule):  # type: ignore[misc]  # its typ
         """The optimiser that was asked for."""
         return self._optimiser(self.model)
 
+    def _by_itself(self) -> AbstractContextManager[None]:
+        """No averaging by the data-parallel wrapper, which would wait for what a pass skips."""
+        wrapper = self.trainer.model
+        if isinstance(wrapper, nn.parallel.DistributedDataParallel):
+            context: AbstractContextManager[None] = wrapper.no_sync()
+            return context
+        return nullcontext()
+
     def _update(self, optimiser: Any) -> None:
+        average_gradients(self.model.parameters())
         if self._clip is not None:
             self.clip_gradients(optimiser, self._clip, "norm")
         optimiser.step()
