@@ -194,7 +194,7 @@ def test_the_loss_of_the_base_net_is_computed_where_it_is_wanted(
         counted.append(1)
         return loss(*args, **kwargs)
 
-    monkeypatch.setattr(transformers.LlamaForCausalLM, "loss_function", counting)
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "loss_function", staticmethod(counting))
     settings = TwoPassSettings(base_task=weight)
     trainer(model, items, tmp_path, two_pass=settings).train()
     assert len(counted) == times
