@@ -520,7 +520,7 @@ def test_outputs_of_stages_that_no_module_sees_are_refused_by_name() -> None:
     adaptive: Any = subpath.convert(Pooled(Parts, pre_norm, 4), tokens(), run="in place")
     assert [end is None for end in adaptive.plan.ends] == [False, True]
     adaptive(tokens(), skip="TT")
-    with pytest.raises(SubpathError, match=r"takes the output of stages\.2; expected"):
+    with pytest.raises(SubpathError, match=r"receives the output of stages\.2; expected"):
         adaptive.forward_features_of_stages(tokens())
 
 
