@@ -16,13 +16,20 @@ def original_name(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("twin_norms.") else name
 
 
-def fast_weights(model: nn.Module) -> set[int]:
-    """The ids of the twin norms' and patches' weights; none in a network that is not adaptive."""
+def twin_weights(model: nn.Module) -> set[int]:
+    """The ids of the twin norms' weights; none in a network that is not adaptive."""
     if not isinstance(model, AdaptiveModel):
         return set()
-    paths = [twin_path(twin) for twin in model.plan.twin_norms]
-    paths += [patch_path(patch) for patch in model.plan.patches]
-    return {id(p) for path in paths for p in model.get_submodule(path).parameters()}
+    norms = (model.get_submodule(twin_path(twin)) for twin in model.plan.twin_norms)
+    return {id(p) for norm in norms for p in norm.parameters()}
+
+
+def patch_weights(model: nn.Module) -> set[int]:
+    """The ids of the patches' weights; none in a network that is not adaptive."""
+    if not isinstance(model, AdaptiveModel):
+        return set()
+    maps = (model.get_submodule(patch_path(patch)) for patch in model.plan.patches)
+    return {id(p) for linear in maps for p in linear.parameters()}
 
 
 class UnderOriginalNames(nn.Module):

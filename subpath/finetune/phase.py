@@ -22,7 +22,9 @@ class OptimiserSection(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     """Each layer learns this much slower than the one after it; a twin norm as its original."""
     twin_lr: PositiveNumber = 1.0
-    """Twin norms and patches, new in a trained network, learn at this many times the rate."""
+    """Twin norms learn at this many times the rate: in a trained network they are new."""
+    patch_lr: PositiveNumber = 1.0
+    """So do patches. What suits a small network (10, with a rate of 0.002) ruins a large one."""
     arguments: Arguments = Field(default_factory=dict)
     """Further keyword arguments, for example ``betas``."""
 

@@ -306,8 +306,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _twins_later(self) -> Recipe:
-        if self.train is not None and self.train.optimiser.twin_lr != 1:
-            raise ValueError("expected twin_lr in finetune alone: the original has no twin norms")
+        rates = {} if self.train is None else self.train.optimiser.model_dump()
+        for name in ("twin_lr", "patch_lr"):
+            if rates.get(name, 1) != 1:
+                raise ValueError(f"expected {name} in finetune alone: the original has none")
         if self.train is not None and self.train.original != "trained":
             raise ValueError("expected original: frozen in finetune alone")
         frozen = self.finetune.original == "frozen"

@@ -16,7 +16,7 @@ from torch import nn
 from ..adaptive.model import AdaptiveModel
 from ..distill import average_gradients
 from ..errors import RecipeError
-from .parameter_names import UnderOriginalNames, classifier_weights, fast_weights
+from .parameter_names import UnderOriginalNames, classifier_weights, patch_weights, twin_weights
 from .phase import ClipSection, OptimiserSection, PhaseSection, ScheduleSection
 from .processes import Processes
 
@@ -161,8 +161,12 @@ def _optimiser(model: nn.Module, section: OptimiserSection) -> torch.optim.Optim
         layer_decay=section.layer_decay,
         **section.arguments,
     )
-    if section.twin_lr != 1:
-        _scale_rate(optimiser, fast_weights(model), section.twin_lr)
+    for chosen, scale in (
+        (twin_weights(model), section.twin_lr),
+        (patch_weights(model), section.patch_lr),
+    ):
+        if scale != 1:
+            _scale_rate(optimiser, chosen, scale)
     return optimiser
 
 

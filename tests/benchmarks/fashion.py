@@ -88,7 +88,9 @@ METHOD = "distill.base_task=0"
 SHARES = {"short": 0.1, "third": 1 / 3, "plain": 0.1, "cut": 0.1}
 FROZEN = {"frozen": 0.1, "frozen 3": 0.03, "frozen 1": 0.01}
 FROZEN_OPTIMISER = {"name": "adamw", "weight_decay": 0.0, "twin_lr": 10.0}
-FROZEN_LR = {"lite0": 1e-3}  # wider and deeper than the others, for which 2e-3 is better
+# Lite0 is wider and deeper than the others; its patches lose their way at what suits theirs.
+FROZEN_RATES = {"lite0": {"lr": 1e-3}}
+SMALL_RATES = {"lr": 2e-3, "patch_lr": 10.0}
 SHORT_LR = {"resnet": 0.01, "vit": 1e-3, "mobilenet": 0.02}
 SHORT_BATCH = 32
 CALIBRATED = ("", "labels too", "gentle", "low rank")
@@ -223,7 +225,8 @@ def train_as(
     if kind == "recipe":
         return train_together(model, context, context.recipe.finetune)
     if kind in FROZEN:
-        changed = FROZEN_OPTIMISER | {"lr": arguments.lr or FROZEN_LR.get(name, 2e-3)}
+        changed = FROZEN_OPTIMISER | FROZEN_RATES.get(name, SMALL_RATES)
+        changed |= {"lr": arguments.lr} if arguments.lr else {}
         return train_frozen(model, with_labels(context), epochs, FROZEN[kind], changed)
     changed = OPTIMISERS.get(variant) or {"lr": SHORT_LR[name]}
     if arguments.lr:

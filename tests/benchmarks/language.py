@@ -31,7 +31,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "python-docs.yaml"
 PLAIN = "{name: adamw, lr: 3e-3, weight_decay: 0.01}"
 FROZEN = [
     "finetune.original=frozen",
-    "finetune.optimiser={name: adamw, lr: 2e-3, weight_decay: 0.0, twin_lr: 10}",
+    "finetune.optimiser={name: adamw, lr: 2e-3, weight_decay: 0.0, twin_lr: 10, patch_lr: 10}",
 ]
 LEARNING = {
     "frozen": FROZEN,

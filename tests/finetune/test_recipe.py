@@ -86,6 +86,7 @@ distil: 1
         ),
         (SMALL + "compile: true\nrecompute: true", "compile or recompute, not both"),
         (SMALL + "train: {epochs: 1, optimiser: {twin_lr: 2}}", "twin_lr in finetune alone"),
+        (SMALL + "train: {epochs: 1, optimiser: {patch_lr: 2}}", "patch_lr in finetune alone"),
         (
             SMALL + "distill: {logits: false, features: false, base_task: 0}",
             "distill: expected logits",

@@ -143,6 +143,20 @@ def test_twins_may_learn_faster(optimiser, layer_decay, schedule):
         torch.testing.assert_close(other[name], times * change, rtol=1e-3, atol=1e-7)
 
 
+def test_patches_may_learn_faster():
+    model = subpath.convert(network(), batches(1)[0][0])
+    model.set_patches(model.possible_patches())
+    section = OptimiserSection(name="adamw", lr=0.01, twin_lr=5.0, patch_lr=3.0)
+    rates = {
+        id(p): group["lr"]
+        for group in updates_of(model, phase(optimiser=section)).optimiser.param_groups
+        for p in group["params"]
+    }
+    times = {"patches": 3, "twin_norms": 5}
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(0.01 * times.get(name.split(".")[0], 1)), name
+
+
 @pytest.mark.parametrize("mode", ["norm", "value", "agc"])
 def test_gradients_are_clipped(mode):
     model = subpath.convert(network(), batches(1)[0][0])
