@@ -5,12 +5,33 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from ..errors import TraceError
+
+
+class _Watch(TorchFunctionMode):
+    """Counts this thread's calls that draw from torch's generator: others may draw meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if types:  # a proxy is among the arguments, so nothing runs
+            return func(*args, **(kwargs or {}))
+        before = torch.get_rng_state()
+        result = func(*args, **(kwargs or {}))
+        self.draws += not torch.equal(before, torch.get_rng_state())
+        return result
+
+
+_WATCH: ContextVar[_Watch | None] = ContextVar("subpath_watch", default=None)
 
 
 @contextmanager
@@ -21,25 +42,32 @@ def nothing_drawn() -> Iterator[None]:
         TraceError: some were drawn, to leave out a layer by chance for example. The generators of
             torch, of Python and of NumPy are then where they were.
     """
-    before = _states()
-    yield
-    if not all(map(_same, before, _states())):
-        torch.set_rng_state(before[0])
-        random.setstate(before[1])
-        if before[2:]:
-            sys.modules["numpy"].random.set_state(before[2])
-        raise TraceError("got a forward that draws random numbers to decide by, or as constants")
+    with ExitStack() as stack:
+        watch = _WATCH.get()
+        if watch is None:
+            watch = stack.enter_context(_Watch())
+            stack.callback(_WATCH.reset, _WATCH.set(watch))
+        draws, own, others = watch.draws, torch.get_rng_state(), _others()
+        yield
+        if watch.draws != draws or not all(map(_same, others, _others())):
+            watch.draws = draws
+            torch.set_rng_state(own)
+            random.setstate(others[0])
+            if others[1:]:
+                sys.modules["numpy"].random.set_state(others[1])
+            raise TraceError(
+                "got a forward that draws random numbers to decide by, or as constants"
+            )
 
 
-def _states() -> list[Any]:
+def _others() -> list[Any]:
+    """The states of Python's and of NumPy's generators, which no mode can watch."""
     numpy: Any = sys.modules.get("numpy")
-    states = [torch.get_rng_state(), random.getstate()]
-    return states if numpy is None else [*states, numpy.random.get_state()]
+    state = random.getstate()
+    return [state] if numpy is None else [state, numpy.random.get_state()]
 
 
 def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
     return all(
         bool((a == b).all()) if hasattr(a, "all") else a == b
         for a, b in zip(one, other, strict=True)

@@ -231,6 +231,10 @@ def test_checkpointing_respects_in_place_writes(name: str) -> None:
     x = toy.input()
     model = subpath.convert(toy.build().train(), x)
     saving = copy.deepcopy(model)
+    if model.plan.run == "in place":
+        with pytest.raises(SubpathError, match="no gradient checkpointing of its own"):
+            saving.set_grad_checkpointing()
+        return
     saving.set_grad_checkpointing()
     for skip in model.skip_configs():
         for run in (model, saving):
