@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import textwrap
 from pathlib import Path
 
@@ -268,33 +267,3 @@ def test_the_loop_in_the_docs_learns(tmp_path):
     again = subpath.load(tmp_path, Net(), example_input=images[:2])
     scope["model"].eval()
     assert torch.equal(again(images, skip="TT"), scope["model"](images, skip="TT"))
-
-
-def test_the_lightning_module_in_the_docs_takes_the_step():
-    """With what Lightning gives a module, and no more, in its place."""
-    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
-    (block,) = re.findall(r"^```python\n(class Module:.*?)^```$", page, re.M | re.S)
-    scope = {"two_pass_step": two_pass_step, "torch": torch, "F": F}
-    exec(block, scope)
-
-    class Trained(scope["Module"]):
-        def optimizers(self):
-            return self.optimiser
-
-        def manual_backward(self, loss):
-            self.backwards = getattr(self, "backwards", 0) + 1
-            loss.backward()
-
-    _, model, x, targets = made()
-    by_hand = copy.deepcopy(model)
-    module = Trained(model)
-    assert module.automatic_optimization is False
-    module.optimiser = module.configure_optimizers()
-    loss = module.training_step((x, targets), 0)
-    assert module.backwards == 2
-    expected = two_pass_step(by_hand, x, targets, F.cross_entropy)
-    torch.testing.assert_close(loss, expected.total)
-    with torch.no_grad():
-        for name, parameter in by_hand.named_parameters():
-            stepped = parameter - 0.01 * parameter.grad
-            torch.testing.assert_close(model.get_parameter(name).detach(), stepped)
