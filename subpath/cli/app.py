@@ -50,9 +50,13 @@ def main() -> None:
     if not sys.warnoptions:  # about libraries we use, and nothing a user could do about
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+    collecting = gc.isenabled()
     gc.disable()  # commands that last turn it on again
     try:
         app(prog_name="subpath")
     except SubpathError as failure:
         error(str(failure))
         sys.exit(2)
+    finally:
+        if collecting:
+            gc.enable()

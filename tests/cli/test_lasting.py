@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from subpath.cli import app
 from subpath.cli.lasting import lasting
 
 
@@ -32,3 +33,11 @@ def test_one_that_lasts_with_an_option() -> None:
     assert run(1) == (1, False)
     assert run(1, latency=True) == (1, True)
     assert inspect.signature(run) == inspect.signature(command)
+
+
+def test_whoever_calls_the_command_line_from_python_keeps_his_collector(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["subpath", "--version"])
+    gc.enable()
+    with pytest.raises(SystemExit):
+        app.main()
+    assert gc.isenabled()

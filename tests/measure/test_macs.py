@@ -102,8 +102,11 @@ def test_toys_equal_a_count_with_the_blocks_taken_out_by_hand(name: str) -> None
     table = count_macs(model, image)
     for entry in table.configs:
         gone = [block for i in entry.skip.skipped for block in model.stages[i].skippable]
-        by_hand = toy.by_hand(original, gone)
-        assert entry.macs == count(by_hand, (image[:1],)).macs
+        counted = count(toy.by_hand(original, gone), (image[:1],)).by_operator
+        if model.plan.run == "in place":  # where matrix products and convolutions alone count
+            kinds = ("linear", "conv", "scaled_dot_product_attention")
+            counted = {kind: counted.get(kind, 0) for kind in kinds}
+        assert entry.macs == sum(counted.values())
     assert table["F" * len(model.stages)].ratio == 1.0
     assert table["T" * len(model.stages)].ratio < 1.0
 
