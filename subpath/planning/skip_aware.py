@@ -54,8 +54,8 @@ def choose_twins(
 
 def choose_additions(tree: CallTree, kept: Kept, rank: int) -> tuple[Addition, ...]:
     """One for each linear map and convolution inside the mandatory blocks, as far as it pays."""
-    if rank < 0:
-        raise PlanError(f"got low_rank={rank}; expected a rank of 1 or more, or 0 for none")
+    if type(rank) is not int or rank < 0:
+        raise PlanError(f"got low_rank={rank!r}; expected a rank of 1 or more, or 0 for none")
     inside = {
         block.name: number
         for number, (stage, skippable) in enumerate(kept)

@@ -209,8 +209,9 @@ def test_a_plan_that_names_other_layers_is_refused(tmp_path):
     network.layer1[0].conv1 = nn.Sequential(network.layer1[0].conv1)
     with pytest.raises(CheckpointError, match="layers of the plan that are not there"):
         subpath.load(tmp_path, network, x)
-    with pytest.raises(PlanError, match="got low_rank=-1"):
-        subpath.convert(toy.build(), x, low_rank=-1)
+    for rank in (-1, 2.5, True, "8", None):
+        with pytest.raises(PlanError, match=f"got low_rank={rank!r}"):
+            subpath.convert(toy.build(), x, low_rank=rank)
 
 
 def test_a_name_that_is_taken_is_refused():
