@@ -10,25 +10,21 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
 
 
-class _Watch(TorchFunctionMode):
-    """Counts this thread's calls that draw from torch's generator: others may draw meanwhile."""
+class _Watch(TorchDispatchMode):
+    """Counts the operators of this thread that draw: others may draw meanwhile."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.draws = 0
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if types:  # a proxy is among the arguments, so nothing runs
-            return func(*args, **(kwargs or {}))
-        before = torch.get_rng_state()
-        result = func(*args, **(kwargs or {}))
-        self.draws += not torch.equal(before, torch.get_rng_state())
-        return result
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.draws += torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
 
 
 _WATCH: ContextVar[_Watch | None] = ContextVar("subpath_watch", default=None)

@@ -53,7 +53,7 @@ def choose_twins(
 
 
 def choose_additions(tree: CallTree, kept: Kept, rank: int) -> tuple[Addition, ...]:
-    """One for each linear map and convolution inside the mandatory blocks, as far as it pays."""
+    """One for each linear layer and convolution (without groups) inside the mandatory blocks."""
     if type(rank) is not int or rank < 0:
         raise PlanError(f"got low_rank={rank!r}; expected a rank of 1 or more, or 0 for none")
     inside = {
