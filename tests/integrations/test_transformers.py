@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,9 @@ def test_half_precision_is_the_step_under_autocast(tmp_path) -> None:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 output, features = inside(**inputs)
             return {name: output[name].float() for name in ("loss", "logits")}, features
+
+        def sharing(self):
+            return nullcontext(self.forward_features_of_stages)
 
     optimiser = torch.optim.SGD(by_hand.parameters(), lr=0.1)
     by_hand.train()
