@@ -13,6 +13,7 @@ from ..errors import ConversionError, PlanError
 from ..graph.behaviour import is_linear_in_weight, with_weight
 from ..planning import Addition
 from .module_paths import addition_path
+from .patches import CONVOLUTIONS
 from .twins import put
 
 _HOME = "additions"
@@ -32,17 +33,16 @@ class LowRankAddition(nn.Module):
         super().__init__()
         weight = layer.weight
         outputs, fan_in = weight.shape[0], weight[0].numel()
+        kind: Any = CONVOLUTIONS.get(weight.ndim, nn.Linear)
+        size = (1,) * (weight.ndim > 2)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             down = torch.randn(rank, fan_in) / fan_in**0.5
-        if weight.is_meta:
-            down = down.to("meta")
-        shape = (rank, *weight.shape[1:])
-        self.down = with_weight(layer, nn.Parameter(down.to(weight).reshape(shape)))
-        ones = (1,) * (weight.ndim - 2)
-        up = nn.Parameter(weight.new_zeros(outputs, rank, *ones))
-        plain = _plain(weight.ndim, rank, outputs)
-        self.up = with_weight(plain, up)
+            self.up = kind(rank, outputs, *size, bias=False).to(weight)
+        self.down = with_weight(
+            layer, nn.Parameter(down.to(weight).reshape(rank, *weight.shape[1:]))
+        )
+        nn.init.zeros_(self.up.weight)
 
     def forward(self, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         """The layer's ``output`` for ``x``, with what the change adds."""
@@ -55,16 +55,6 @@ class LowRankAddition(nn.Module):
         up: Any = self.up.weight
         change: torch.Tensor = up.flatten(1) @ down.flatten(1)
         return change.reshape(len(up), *down.shape[1:])
-
-
-def _plain(dims: int, rank: int, outputs: int) -> nn.Module:
-    """A linear map over channels for a layer whose weight has so many dimensions."""
-    kinds: dict[int, Any] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
-    with torch.device("meta"):
-        if dims == 2:
-            return nn.Linear(rank, outputs, bias=False)
-        made: nn.Module = kinds[dims](rank, outputs, 1, bias=False)
-        return made
 
 
 def has_place(root: nn.Module, addition: Addition) -> bool:

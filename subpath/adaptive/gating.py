@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from torch import fx
 
@@ -10,8 +11,10 @@ from ..errors import PlanError
 from ..graph.blocks import locate_blocks
 from ..graph.module_calls import Block, CallTree
 from ..graph.residual import Path
-from ..planning import Plan
+from ..planning import Addition, Plan, TwinNorm
 from .gates import Gate, GatedGraph
+
+Changed = TypeVar("Changed", TwinNorm, Addition)
 
 
 def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
@@ -39,27 +42,8 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         for node, shortcut in path.gates
     ]
     _check_stages(plan, [order[gate.node] for gate in gates], [gate.stage for gate in gates])
-    by_path = {twin.path: twin for twin in plan.twin_norms}
-    twins = {
-        node: by_path[str(node.target)]
-        for node in tree.residual.traced.graph.nodes
-        if node.op == "call_module" and node.target in by_path
-    }
-    added = {addition.path: addition for addition in plan.additions}
-    additions = {
-        node: added[str(node.target)]
-        for node in tree.residual.traced.graph.nodes
-        if node.op == "call_module" and node.target in added
-    }
-    for kind, wanted, called in (
-        ("twin norms", by_path, {twin.path for twin in twins.values()}),
-        ("additions", added, {addition.path for addition in additions.values()}),
-    ):
-        if absent := wanted.keys() - called:
-            raise PlanError(
-                f"got a plan with {kind} for {', '.join(sorted(absent)[:6])}; expected modules "
-                "that this network calls"
-            )
+    twins = _calls(tree, "twin norms", plan.twin_norms)
+    additions = _calls(tree, "additions", plan.additions)
     return GatedGraph(
         graph=tree.residual.traced.graph,
         gates=tuple(sorted(gates, key=lambda gate: order[gate.node])),
@@ -70,6 +54,22 @@ def add_gates(tree: CallTree, plan: Plan) -> GatedGraph:
         by_size=tree.residual.traced.by_size,
         additions=additions,
     ).with_patches(plan.patches)
+
+
+def _calls(tree: CallTree, kind: str, changed: Sequence[Changed]) -> dict[fx.Node, Changed]:
+    """Each call of the modules that change where their stage is skipped, with its record."""
+    by_path = {item.path: item for item in changed}
+    found = {
+        node: by_path[str(node.target)]
+        for node in tree.residual.traced.graph.nodes
+        if node.op == "call_module" and node.target in by_path
+    }
+    if absent := by_path.keys() - {item.path for item in found.values()}:
+        raise PlanError(
+            f"got a plan with {kind} for {', '.join(sorted(absent)[:6])}; expected modules "
+            "that this network calls"
+        )
+    return found
 
 
 def _check_stages(plan: Plan, places: Sequence[int], stages: Sequence[int]) -> None:

@@ -27,7 +27,7 @@ from .statistics import configs_in, has_statistics, install, own_parts, remove
 from .switch import Switch
 from .twins import SKIP_AWARE
 
-_OWN = ("_switch", "_root", "_cut", "_sites", "_given", "_work", "_frozen", "measured")
+_OWN = ("_switch", "_root", "_cut", "_overrides", "_given", "_work", "_frozen", "measured")
 _ADDED = (*SKIP_AWARE, "calibrated")
 
 
@@ -41,7 +41,7 @@ class InPlaceModel(AdaptiveModel):
     """
 
     _cut: Plan
-    _sites: ForwardOverrides
+    _overrides: ForwardOverrides
     _given: Inputs | None
     _work: dict[str, int]
 
@@ -63,11 +63,11 @@ class InPlaceModel(AdaptiveModel):
             SkipConfigError: ``skip`` is not a config of this model.
         """
         switch = self._switch
-        self._sites.keep_up()
+        self._overrides.keep_up()
         token = None if skip is None else switch.activate(switch.config(skip))
-        counts = COUNTS.set({}) if self._sites.counted else None
+        counts = COUNTS.set({}) if self._overrides.counted else None
         try:
-            if self._sites.may_be_passed_by and "T" in switch.active():
+            if self._overrides.may_be_passed_by and "T" in switch.active():
                 with NoFastPath():
                     output = self._root(*args, **kwargs)
             else:
@@ -145,7 +145,7 @@ class InPlaceModel(AdaptiveModel):
             tensors = (*self._root.parameters(), *self._root.buffers())
             memo = {id(tensor): tensor for tensor in tensors}
         alone: Any = copy.deepcopy(self._root, memo)
-        alone._sites.make_permanent(config)
+        alone._overrides.make_permanent(config)
         for name in _OWN:
             vars(alone).pop(name)
         bare: nn.Module = alone
@@ -166,7 +166,7 @@ class InPlaceModel(AdaptiveModel):
 
     def parameters_of(self, config: SkipConfig) -> list[nn.Parameter]:
         """The parameters that ``config`` uses, each once; a twin's instead of its original's."""
-        skipped = self._sites.skipped(config)
+        skipped = self._overrides.skipped(config)
         twins = {twin.path: twin_path(twin) for twin in self.plan.twin_norms}
         used = {
             path: module
@@ -190,7 +190,7 @@ class InPlaceModel(AdaptiveModel):
         found = []
         for number, stage in enumerate(self.stages):
             shape = (1, *stage.output_shape)
-            if self._sites.end_to_patch(number) and can_be_patched(shape, stage.channel_dim):
+            if self._overrides.end_to_patch(number) and can_be_patched(shape, stage.channel_dim):
                 channels = shape[stage.channel_dim]
                 found.append(Patch(number, 0, channels, stage.channel_dim, len(shape)))
         return tuple(found)
@@ -207,7 +207,7 @@ class InPlaceModel(AdaptiveModel):
         set_patches(self._root, plan.patches)
         vars(self._root)["_cut"] = plan
         self._work.clear()
-        self._sites.set_plan(plan)
+        self._overrides.set_plan(plan)
 
     def at_patches(self, *args: Any, skip: str, **kwargs: Any) -> tuple[torch.Tensor, ...]:
         """What each patch of the plan gives, or the value at its place if its stage is kept."""
@@ -260,7 +260,7 @@ class InPlaceModel(AdaptiveModel):
         self.prepare_statistics(found)
         for config in set(self.calibrated) - found if strict else ():
             remove(self._root, config)
-        self._sites.install()
+        self._overrides.install()
         return super().load_state_dict(state_dict, strict, assign)
 
     def work(self, config: SkipConfig, given: Any = None) -> Cost:
@@ -278,7 +278,7 @@ class InPlaceModel(AdaptiveModel):
     def _own_parts(self, config: SkipConfig) -> tuple[nn.Module, dict[str, nn.Module]]:
         """A sub-network in eval mode with statistics of its own, and its parts by path."""
         twins = {twin.path: twin for twin in self.plan.twin_norms if config.skips(twin.stage)}
-        skipped = self._sites.skipped(config)
+        skipped = self._overrides.skipped(config)
         paths = [
             (twin_path(twins[path]) if path in twins else path, path)
             for path, module in self._root.named_modules()
@@ -294,7 +294,7 @@ class InPlaceModel(AdaptiveModel):
 
     def _keep_statistics(self, config: SkipConfig, parts: Mapping[str, nn.Module]) -> None:
         install(self._root, config, parts)
-        self._sites.install()
+        self._overrides.install()
 
     def _example(self, given: Any) -> Inputs:
         if given is not None:
@@ -317,7 +317,7 @@ class InPlaceModel(AdaptiveModel):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> InPlaceModel:
         copied = view_of(copy.deepcopy(self._root, memo))
-        copied._sites.install()  # a copy of a scripted module has none of its attributes
+        copied._overrides.install()  # a copy of a scripted module has none of its attributes
         memo[id(self)] = copied
         return copied
 
@@ -350,9 +350,9 @@ def run_in_place(root: nn.Module, plan: Plan, given: Inputs | None) -> InPlaceMo
         _work={},
         measured=None,
         _frozen=None,
-        _sites=ForwardOverrides(root, plan, switch),
+        _overrides=ForwardOverrides(root, plan, switch),
     )
-    root._sites.install()  # type: ignore[operator, union-attr]
+    root._overrides.install()  # type: ignore[operator, union-attr]
     return view_of(root)
 
 

@@ -14,13 +14,13 @@ from .module_paths import patch_path
 from .twins import Store, put
 
 _HOME = "patches"
-_CONVOLUTIONS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+CONVOLUTIONS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 
 
 def can_be_patched(shape: tuple[int, ...], channel_dim: int) -> bool:
     """Whether there is a linear layer over the channels of a value of this (batched) shape."""
     last = channel_dim % len(shape) == len(shape) - 1
-    return last or (channel_dim == 1 and len(shape) in _CONVOLUTIONS)
+    return last or (channel_dim == 1 and len(shape) in CONVOLUTIONS)
 
 
 def set_patches(root: nn.Module, patches: Iterable[Patch]) -> None:
@@ -48,7 +48,7 @@ def fresh_patch(patch: Patch, device: str = "cpu") -> nn.Module:
     kind: Any = nn.Linear
     size: tuple[int, ...] = ()
     if patch.channel_dim != patch.dims - 1:
-        kind, size = _CONVOLUTIONS[patch.dims], (1,)
+        kind, size = CONVOLUTIONS[patch.dims], (1,)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(0)
         if patch.rank is None:
