@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive.model import AdaptiveModel
+from ..errors import DataError
 from ..planning import StagePlan
 from .processes import Processes
 
@@ -129,3 +130,23 @@ def in_single(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
     return tuple(in_single(head) for head in output)
+
+
+def logits_in(output: Any, shape: tuple[str, ...]) -> Tensor:
+    """The logits of a network's output, in single precision.
+
+    Args:
+        output: a tensor, or a mapping that has it as ``logits``.
+        shape: names of the dimensions that are expected.
+
+    Raises:
+        DataError: there are none of so many dimensions.
+    """
+    logits = output.get("logits") if isinstance(output, Mapping) else output
+    if not isinstance(logits, Tensor) or logits.dim() != len(shape):
+        raise DataError(
+            f"got a {type(output).__name__} from the network; expected logits of shape "
+            f"({', '.join(shape)}), or an output that has them as 'logits'"
+        )
+    single: Tensor = in_single(logits)
+    return single

@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from ..adaptive.model import AdaptiveModel
-from ..adaptive.module_paths import patch_path, twin_path
 
 
 def original_name(name: str) -> str:
@@ -16,20 +15,12 @@ def original_name(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("twin_norms.") else name
 
 
-def twin_weights(model: nn.Module) -> set[int]:
-    """The ids of the twin norms' weights; none in a network that is not adaptive."""
+def skip_aware_weights(model: nn.Module, home: str) -> set[int]:
+    """The ids of the weights under ``twin_norms`` or ``patches``; none unless it is adaptive."""
     if not isinstance(model, AdaptiveModel):
         return set()
-    norms = (model.get_submodule(twin_path(twin)) for twin in model.plan.twin_norms)
-    return {id(p) for norm in norms for p in norm.parameters()}
-
-
-def patch_weights(model: nn.Module) -> set[int]:
-    """The ids of the patches' weights; none in a network that is not adaptive."""
-    if not isinstance(model, AdaptiveModel):
-        return set()
-    maps = (model.get_submodule(patch_path(patch)) for patch in model.plan.patches)
-    return {id(p) for linear in maps for p in linear.parameters()}
+    named = model.skip_aware_parameters()
+    return {id(parameter) for name, parameter in named if name.partition(".")[0] == home}
 
 
 class UnderOriginalNames(nn.Module):

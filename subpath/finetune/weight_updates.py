@@ -16,7 +16,7 @@ from torch import nn
 from ..adaptive.model import AdaptiveModel
 from ..distill import average_gradients
 from ..errors import RecipeError
-from .parameter_names import UnderOriginalNames, classifier_weights, patch_weights, twin_weights
+from .parameter_names import UnderOriginalNames, classifier_weights, skip_aware_weights
 from .phase import ClipSection, OptimiserSection, PhaseSection, ScheduleSection
 from .processes import Processes
 
@@ -161,12 +161,9 @@ def _optimiser(model: nn.Module, section: OptimiserSection) -> torch.optim.Optim
         layer_decay=section.layer_decay,
         **section.arguments,
     )
-    for chosen, scale in (
-        (twin_weights(model), section.twin_lr),
-        (patch_weights(model), section.patch_lr),
-    ):
+    for home, scale in (("twin_norms", section.twin_lr), ("patches", section.patch_lr)):
         if scale != 1:
-            _scale_rate(optimiser, chosen, scale)
+            _scale_rate(optimiser, skip_aware_weights(model, home), scale)
     return optimiser
 
 

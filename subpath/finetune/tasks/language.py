@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,8 +12,7 @@ from torch.nn import functional as F
 
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
-from ...errors import DataError
-from ..config_runner import in_single
+from ..config_runner import logits_in
 from ..criterion import Criterion
 from ..phase import PhaseSection
 from ..processes import Processes
@@ -76,14 +74,7 @@ class LanguageModelling(PairsTask):
 
     def read(self, output: Any) -> Tensor:
         """The logits, ``(batch, tokens, vocabulary)``."""
-        logits = output.get("logits") if isinstance(output, Mapping) else output
-        if not isinstance(logits, Tensor) or logits.dim() != 3:
-            raise DataError(
-                f"got a {type(output).__name__} from the network; expected logits of shape "
-                "(batch, tokens, vocabulary), or an output that has them as 'logits'"
-            )
-        single: Tensor = in_single(logits)
-        return single
+        return logits_in(output, ("batch", "tokens", "vocabulary"))
 
     def measure(self) -> Perplexity:
         """Perplexity."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...checkpoint import Architecture
 from ...distill import Classes, Outputs
 from ...errors import DataError
-from ..config_runner import in_single
+from ..config_runner import logits_in
 from ..criterion import Criterion, make_criterion
 from ..loader import Collate
 from ..metrics import TopOne
@@ -80,14 +80,7 @@ class TextClassification(PairsTask):
 
     def read(self, output: Any) -> Tensor:
         """The logits, ``(batch, classes)``."""
-        logits = output.get("logits") if isinstance(output, Mapping) else output
-        if not isinstance(logits, Tensor) or logits.dim() != 2:
-            raise DataError(
-                f"got a {type(output).__name__} from the network; expected logits of shape (batch, "
-                "classes), or an output that has them as 'logits'"
-            )
-        single: Tensor = in_single(logits)
-        return single
+        return logits_in(output, ("batch", "classes"))
 
     def measure(self) -> TopOneAndF1:
         """Top-1 accuracy and F1."""
