@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 import subpath
+from stopping import Stop, Stopping
 from subpath.errors import RecipeError
 from subpath.finetune import check_recipe, diagnose, finetune
-from subpath.finetune.callback import NoCallback
 from subpath.finetune.recipe import Recipe
 
 
@@ -35,14 +35,6 @@ def test_they_are_those_that_a_diagnosis_of_the_trained_original_names(automatic
 
 
 def test_a_resumed_run_keeps_what_was_chosen(automatic, tmp_path, monkeypatch):
-    class Stop(Exception):
-        pass
-
-    class Stopping(NoCallback):
-        def epoch(self, record):
-            if record["phase"] == "finetune":
-                raise Stop
-
     finetune(check_recipe(automatic), tmp_path / "whole")
     with pytest.raises(Stop):
         finetune(check_recipe(automatic), tmp_path / "cut", callback=Stopping())

@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 import subpath
+from stopping import Stop, Stopping
 from subpath import zoo
 from subpath.checkpoint import read_weights
 from subpath.errors import CheckpointError, RecipeError
 from subpath.finetune import check_recipe, finetune
-from subpath.finetune.callback import NoCallback
 
 
 @pytest.fixture
@@ -56,14 +56,6 @@ def test_it_writes_an_adapter(frozen, tmp_path):
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(frozen, tmp_path):
-    class Stop(Exception):
-        pass
-
-    class Stopping(NoCallback):
-        def epoch(self, record):
-            if record["phase"] == "finetune":
-                raise Stop
-
     finetune(check_recipe(frozen), tmp_path / "whole")
     with pytest.raises(Stop):
         finetune(check_recipe(frozen), tmp_path / "cut", callback=Stopping())
